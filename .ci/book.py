@@ -1,0 +1,30 @@
+"""Build the site into _build/html as strictly as it goes, and print its first page's address."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "_build" / "html"
+
+
+def main() -> int:
+    # -n: each unresolved reference is a warning; -W: each warning fails; --keep-going: show all.
+    command = [
+        *(Path(sys.executable).parent / "jupyter-book", "build", "."),
+        *("--path-output", ".", "-n", "-W", "--keep-going"),
+    ]
+    log = ROOT / "_build" / "book.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as out:
+        code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT).returncode
+    if code or not (SITE / "index.html").exists():
+        print(log.read_text()[-6000:])
+        print(f"the site was not built: see above, or {log.relative_to(ROOT)}")
+        return 1
+    print(f"built {(SITE / 'index.html').as_uri()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

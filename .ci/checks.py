@@ -1,0 +1,126 @@
+"""Everything that `make test` checks, in order, ending in one summary line.
+
+Each check prints its own output and is counted as tests that passed, failed or were skipped: pytest
+by its own count, any other tool as one. `--strict` (CI) turns a skip into a failure; `--soak` runs
+what takes longer; names as arguments run only those checks.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "_build" / "results"
+BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+# jaxtyping's import hook switches beartype on for every function of the package.
+TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
+# What nbval may rewrite before it compares: addresses, and nothing else.
+SANITIZE = ROOT / "tests" / "nbval.cfg"
+
+
+class Result(NamedTuple):
+    passed: int
+    failed: int
+    skipped: list[str]
+
+
+def tool(*command: str) -> Result:
+    """A command that either passes or fails."""
+    code = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    return Result(int(code == 0), int(code != 0), [])
+
+
+def pytest(name: str, *arguments: str) -> Result:
+    """A pytest run, counted by its own report; a crash without a report is a failure."""
+    report = RESULTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    code = subprocess.run(
+        [*PYTEST, f"--junit-xml={report}", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+    ).returncode
+    if not report.exists():
+        return Result(0, 1, [])
+    suite = ET.parse(report).getroot().find("testsuite")
+    total, bad = int(suite.get("tests")), int(suite.get("failures")) + int(suite.get("errors"))
+    skips = [s.get("message") for s in suite.iter("skipped")]
+    if code and not bad:  # nothing collected, or pytest itself failed
+        bad, total = 1, total + 1
+    return Result(total - bad - len(skips), bad, skips)
+
+
+def unit(paths: list[str]) -> Result:
+    return pytest("unit", *TYPED, "--ignore=tests/browser", "-m", "not soak", *(paths or ["tests"]))
+
+
+def nbval(paths: list[str]) -> Result:
+    options = ["--nbval", f"--nbval-sanitize-with={SANITIZE}", "--nbval-cell-timeout=300"]
+    # pyproject turns warnings of our own tests into errors; nbval's are not ours.
+    return pytest("nbval", *options, "-W", "ignore", *(paths or ["book"]))
+
+
+CHECKS = {
+    "ruff": lambda _: tool(BIN / "ruff", "check", "."),
+    "format": lambda _: tool(BIN / "ruff", "format", "--check", "."),
+    "mypy": lambda _: tool(BIN / "mypy"),
+    "imports": lambda _: tool(BIN / "lint-imports", "--no-cache"),
+    "unit": unit,
+    "doctest": lambda _: pytest("doctest", "--doctest-modules", "vaelib"),
+    "nbval": nbval,
+    "book": lambda _: tool(sys.executable, ".ci/book.py"),
+    "site": lambda paths: pytest("site", *(paths or ["tests/browser"])),
+}
+SOAK = {
+    "soak": lambda _: pytest("soak", *TYPED, "-m", "soak", "tests"),
+    "sabotage": lambda _: tool(sys.executable, "tests/sabotage.py"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="checks to run; all by default")
+    parser.add_argument("--strict", action="store_true", help="a skip is a failure")
+    parser.add_argument("--soak", action="store_true", help="run what takes longer")
+    parser.add_argument("--paths", nargs="+", default=[], help="what pytest runs, not all")
+    parser.add_argument("--list", action="store_true", help="print the names of the checks")
+    options = parser.parse_args()
+    available = SOAK if options.soak else CHECKS
+    if options.list:
+        print("\n".join(available))
+        return 0
+    unknown = set(options.names) - available.keys()
+    if unknown:
+        parser.error(f"no check named {sorted(unknown)}; there are {', '.join(available)}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    passed = failed = 0
+    skipped: list[str] = []
+    broken: list[str] = []
+    for name in options.names or available:
+        print(f"\n=== {name} ===", flush=True)
+        start = time.perf_counter()
+        result = available[name](options.paths)
+        passed, failed = passed + result.passed, failed + result.failed
+        skipped += result.skipped
+        if result.failed or (options.strict and result.skipped):
+            broken.append(name)
+        print(f"--- {name}: {time.perf_counter() - start:.0f} s", flush=True)
+    print()
+    if broken:
+        print(f"checks that did not pass: {', '.join(broken)}")
+    # The one line that sums up. With nothing skipped it has no more on it, for tools that read it.
+    reasons = "; ".join(f"{skipped.count(r)} x {r}" for r in dict.fromkeys(skipped))
+    print(
+        f"total: {passed} passed, {failed} failed, {len(skipped)} skipped"
+        + (f" ({reasons})" if reasons else "")
+    )
+    return int(bool(broken) or passed == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Run the chapters in the order of _toc.yml, each on a fresh kernel, and store normalised outputs.
+
+Normalised: what changes from run to run although nothing changed (cell ids, time stamps, the
+kernel's version) is made constant, so that a diff shows only what did change.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT_CELL_METADATA = {"tags", "mystnb", "nbgrader", "slideshow"}
+
+
+def chapters() -> list[Path]:
+    """The notebooks of the table of contents, in its order."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [toc["root"]]
+    for part in toc.get("parts", [toc]):
+        files += [chapter["file"] for chapter in part["chapters"]]
+    return [path for name in files if (path := ROOT / f"{name}.ipynb").exists()]
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what no reader sees and every run changes; number the cells."""
+    widgets = notebook.metadata.get("widgets")
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    if widgets:
+        notebook.metadata["widgets"] = widgets
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(cell.outputs)
+        cell["id"] = f"cell-{number:03}"
+        cell.metadata = nbformat.from_dict(
+            {key: cell.metadata[key] for key in sorted(cell.metadata) if key in KEPT_CELL_METADATA}
+        )
+    return notebook
+
+
+def merge_streams(outputs: list) -> list:
+    """What a cell prints arrives in pieces whose borders depend on timing: make it one piece."""
+    merged: list = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if last and output.output_type == "stream" and output.get("name") == last.get("name"):
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def main(names: list[str]) -> int:
+    paths = [p for p in chapters() if not names or p.stem in names]
+    unknown = set(names) - {p.stem for p in paths}
+    if unknown:
+        print(f"no chapter named {', '.join(sorted(unknown))} in _toc.yml")
+        return 2
+    for path in paths:
+        start = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        # store_widget_state keeps figures alive on the static page.
+        client = NotebookClient(
+            notebook, timeout=600, kernel_name="python3", store_widget_state=True
+        )
+        client.execute(cwd=str(ROOT))
+        nbformat.write(normalise(notebook), path)
+        print(f"{path.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+# make book | test | serve | notebooks | sabotage | soak | bench | lint | clean
+#
+# Every target sets itself up first: .ci/setup makes .venv, once. Paths are relative, so that the
+# clone may lie anywhere, in a folder with a space too.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: help setup book test soak serve notebooks sabotage bench lint clean
+
+# libgomp's waiting threads fight for the cores with any other process; a short spin avoids it.
+export GOMP_SPINCOUNT ?= 1000
+export PYTHON
+VENV := .venv/bin
+PORT ?= 8000
+
+help:
+	@echo "make book      build the site into _build/html and print the address of its first page"
+	@echo "make serve     serve the built site on http://localhost:$(PORT) (PORT=…)"
+	@echo "make test      run everything; CHECKS=\"ruff unit\" runs a part (python .ci/checks.py --list)"
+	@echo "make soak      the tests that take longer"
+	@echo "make sabotage  plant known bugs, one at a time, and see make test's checks fail"
+	@echo "make notebooks run the chapters in order and store their outputs (ONLY=vae for one)"
+	@echo "make bench     the comparisons of speed"
+	@echo "make lint      format and lint;  make clean  remove what was built, and .venv"
+
+setup:
+	@.ci/setup
+
+book: setup
+	@$(VENV)/python .ci/book.py
+
+serve: book
+	@echo "serving http://localhost:$(PORT)/ (stop with Ctrl-C)"
+	@$(VENV)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+test: setup
+	@$(VENV)/python .ci/checks.py $(if $(STRICT),--strict) $(CHECKS)
+
+soak: setup
+	@$(VENV)/python .ci/checks.py --soak $(if $(STRICT),--strict)
+
+sabotage: setup
+	@$(VENV)/python tests/sabotage.py $(ONLY)
+
+notebooks: setup
+	@$(VENV)/python .ci/notebooks.py $(ONLY)
+
+bench: setup
+	@$(VENV)/python benchmarks/import_time.py
+
+lint: setup
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+clean:
+	rm -rf _build .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache vaelib.egg-info

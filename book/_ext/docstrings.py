@@ -1,0 +1,28 @@
+"""Docstrings are written with Markdown's dollars; Sphinx's autodoc reads reStructuredText.
+
+`$x$` becomes the role ``math`` and `$$x$$` the directive, before napoleon sees the text.
+"""
+
+import re
+
+
+def dollars_to_math(app, what, name, obj, options, lines):
+    text = "\n".join(lines)
+    text = re.sub(r"(?m)^(\s*)\$\$(.+?)\$\$", _display, text, flags=re.DOTALL)
+    text = re.sub(r"(?<!\$)\$([^$\n]+(?:\n[^$\n]+)?)\$(?!\$)", _inline, text)
+    lines[:] = text.split("\n")
+
+
+def _display(match):
+    indent, body = match.groups()
+    return f"\n{indent}.. math:: {' '.join(body.split())}\n"
+
+
+def _inline(match):
+    return f":math:`{' '.join(match[1].split())}`"
+
+
+def setup(app):
+    # Priority below napoleon's 500: it must find roles, not dollars.
+    app.connect("autodoc-process-docstring", dollars_to_math, priority=400)
+    return {"parallel_read_safe": True}

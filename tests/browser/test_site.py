@@ -1,0 +1,121 @@
+"""The built site as a reader meets it. Screenshots go to _build/screenshots, to be looked at."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag, urljoin, urlparse
+
+import pytest
+from conftest import SHOTS, SITE
+
+PAGES = sorted(
+    str(path.relative_to(SITE))
+    for path in SITE.rglob("*.html")
+    if not {"_static", "_sources"} & set(path.relative_to(SITE).parts)
+)
+CONTENT = [page for page in PAGES if page.startswith("book/")]
+
+# Each page of Jupyter Book 1 declares this variable twice; nothing depends on it.
+HARMLESS = "THEBE_JS_URL' has already been declared"
+
+
+def test_there_are_pages():
+    assert {"book/index.html", "book/vae.html", "book/notation.html", "book/api.html"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_request_goes_to_its_own_host(visit, page):
+    seen = visit()
+    seen.open(page)
+    assert seen.foreign == []
+    assert seen.failed == []
+    assert [c for c in seen.complaints if HARMLESS not in c] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("page", CONTENT)
+def test_pages_fit_their_window(visit, page, width, scheme):
+    """Wide tables, code and formulas scroll by themselves; the page does not."""
+    tab = visit(width, scheme).open(page)
+    assert tab.locator("html").get_attribute("data-theme") == scheme
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    name = f"{page.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.png"
+    tab.screenshot(path=SHOTS / name, full_page=True)
+
+
+@pytest.mark.parametrize("page", CONTENT)
+def test_menu_opens_on_a_phone(visit, page):
+    tab = visit(width=390).open(page)
+    link = tab.locator(".bd-sidebar-primary a", has_text="The variational autoencoder")
+    assert not link.is_visible() or not in_window(link)
+    tab.locator("label.primary-toggle, button.primary-toggle").first.click()
+    tab.wait_for_timeout(500)  # the menu slides in
+    assert link.is_visible()
+    assert in_window(link)
+    link.click()
+    tab.wait_for_url("**/book/vae.html")
+
+
+def in_window(locator):
+    box = locator.bounding_box()
+    return box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+def test_formulas_are_set(visit):
+    """Raw TeX on the page would mean that MathJax did not run."""
+    tab = visit().open("book/vae.html")
+    tab.wait_for_selector("mjx-container")
+    assert tab.locator("mjx-container").count() > 30
+    assert tab.locator("mjx-merror").count() == 0
+    assert "\\mathrm" not in tab.locator("article").inner_text()
+
+
+@pytest.mark.parametrize("page", CONTENT)
+def test_every_picture_says_what_is_seen(visit, page):
+    """An alternative text of its own: a sentence, not a file name, and no two the same."""
+    tab = visit().open(page)
+    texts = tab.locator("article img").evaluate_all("all => all.map(i => i.getAttribute('alt'))")
+    for text in texts:
+        assert text is not None
+        assert len(text.split()) >= 8, text
+        assert not re.search(r"\.(png|svg|jpe?g)|_images", text), text
+    assert len(set(texts)) == len(texts)
+    if page == "book/vae.html":
+        assert len(texts) >= 9
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.targets, self.ids = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if "id" in attributes:
+            self.ids.add(attributes["id"])
+        for name in ("href", "src"):
+            if name in attributes and tag in {"a", "img", "script", "link"}:
+                self.targets.append(attributes[name])
+
+
+def parsed(page):
+    parser = Links()
+    parser.feed((SITE / page).read_text())
+    return parser
+
+
+def test_every_link_within_the_site_leads_somewhere():
+    ids = {page: parsed(page).ids for page in PAGES}
+    broken = []
+    for page in PAGES:
+        for target in parsed(page).targets:
+            if urlparse(target).scheme or (target.startswith("#") and target == "#"):
+                continue
+            address, fragment = urldefrag(urljoin(f"/{page}", target))
+            address = unquote(urlparse(address).path).lstrip("/")
+            if not (SITE / address).exists() or (
+                fragment and address in ids and fragment not in ids[address]
+            ):
+                broken.append(f"{page}: {target}")
+    assert broken == []

@@ -1,0 +1,48 @@
+"""Fixtures that several test files share."""
+
+import jaxtyping
+import pooch
+import pytest
+import torch
+
+from vaelib import data
+
+
+@pytest.fixture
+def generator():
+    """Randomness with a fixed seed: a statistical test fails always or never."""
+    return torch.Generator().manual_seed(20260101)
+
+
+@pytest.fixture
+def plain_errors():
+    """Switch jaxtyping's checks off, so that a bad call reaches our own error message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_download():
+    """No test reaches the network: what is not on this machine is missing."""
+
+    def refuse(url, **_):
+        raise OSError(f"tests do not download {url}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooch, "retrieve", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.digits()
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(no_download):
+    """Fashion-MNIST, or a skip that says how to get it (under .ci/run a skip is a failure)."""
+    try:
+        return data.fashion_mnist()
+    except ConnectionError:
+        pytest.skip("Fashion-MNIST is not at hand: apt install dataset-fashion-mnist")

@@ -1,0 +1,375 @@
+"""Plant known bugs, one at a time, in a copy of the repository, and see make test's checks fail.
+
+    make sabotage            all of them
+    make sabotage ONLY=kl    those with "kl" in their name
+
+Each bug is an edit of one file, a check of `.ci/checks.py`, and what that check must say: a check
+that fails for another reason (a typo in the edit, say) does not count. Before it is trusted, each
+check is run on the copy without the bug and has to pass.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Bug(NamedTuple):
+    name: str
+    file: str
+    edit: Callable[[str], str]
+    check: tuple[str, ...]  # arguments of .ci/checks.py
+    complaint: str  # regular expression that its output must match
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    """Replace one passage, which must occur exactly once."""
+
+    def edit(text: str) -> str:
+        if text.count(old) != 1:
+            raise LookupError(f"{text.count(old)} passages instead of one read {old!r}")
+        return text.replace(old, new)
+
+    return edit
+
+
+def notebook(change: Callable[[list], None]) -> Callable[[str], str]:
+    """Change a notebook's cells."""
+
+    def edit(text: str) -> str:
+        content = json.loads(text)
+        change(content["cells"])
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    return edit
+
+
+def compared(cells: list) -> int:
+    """Index of the first cell with a printed number that nbval compares."""
+    for index, cell in enumerate(cells):
+        ignored = "nbval-ignore-output" in cell["metadata"].get("tags", [])
+        for output in cell.get("outputs", []):
+            if not ignored and re.search(r"\d", "".join(output.get("text", []))):
+                return index
+    raise LookupError("no cell with a number that nbval compares")
+
+
+def up_to_compared(cells: list) -> None:
+    """The cells after the first comparison are cut: they would cost minutes and show no more."""
+    del cells[compared(cells) + 1 :]
+
+
+def alter_a_digit(cells: list) -> None:
+    up_to_compared(cells)
+    output = next(o for o in cells[-1]["outputs"] if re.search(r"\d", "".join(o.get("text", []))))
+    text = "".join(output["text"])
+    last = max(i for i, c in enumerate(text) if c.isdigit())
+    output["text"] = text[:last] + str((int(text[last]) + 1) % 10) + text[last + 1 :]
+
+
+def forget_to_run(cells: list) -> None:
+    cell = next(c for c in cells if c["cell_type"] == "code")
+    cell["execution_count"] = None
+
+
+def drop_alt_text(cells: list) -> None:
+    cell = next(c for c in cells if "mystnb" in c["metadata"])
+    del cell["metadata"]["mystnb"]["image"]
+
+
+def unit(module: str) -> tuple[str, ...]:
+    return ("unit", "--paths", f"tests/test_{module}.py")
+
+
+CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb"))
+NOTEBOOKS = unit("notebooks")
+SITE = ("book", "site", "--paths", "tests/browser")
+
+BUGS = [
+    Bug(
+        "kl: the sign",
+        "vaelib/kl.py",
+        swap("return 0.5 * (loc**2 +", "return -0.5 * (loc**2 +"),
+        unit("kl"),
+        "test_standard_normal_equals_quadrature",
+    ),
+    Bug(
+        "kl: mean for sum",
+        "vaelib/kl.py",
+        swap("- logvar).sum(-1)", "- logvar).mean(-1)"),
+        unit("kl"),
+        "test_standard_normal_equals_quadrature",
+    ),
+    Bug(
+        "kl: the ½ is missing",
+        "vaelib/kl.py",
+        swap("return 0.5 * (loc**2 +", "return (loc**2 +"),
+        unit("kl"),
+        "test_standard_normal_equals_quadrature",
+    ),
+    Bug(
+        "kl: the textbook form in float32",
+        "vaelib/kl.py",
+        swap("torch.expm1(logvar) - logvar", "torch.exp(logvar) - 1 - logvar"),
+        unit("kl"),
+        "test_float32_near_the_prior",
+    ),
+    Bug(
+        "kl: exp(logvar) taken as the scale",
+        "vaelib/kl.py",
+        swap("Normal(loc, torch.exp(0.5 * logvar)", "Normal(loc, torch.exp(logvar)"),
+        unit("kl"),
+        "test_diagonal_normal_density",
+    ),
+    Bug(
+        "reparam: exp(logvar) taken as the scale",
+        "vaelib/reparam.py",
+        swap("loc + torch.exp(0.5 * logvar) * eps", "loc + torch.exp(logvar) * eps"),
+        unit("reparam"),
+        "test_value_by_hand",
+    ),
+    Bug(
+        "reparam: the noise scales the mean too",
+        "vaelib/reparam.py",
+        swap("loc + torch.exp(0.5 * logvar) * eps", "(loc + eps) * torch.exp(0.5 * logvar)"),
+        unit("reparam"),
+        "test_value_by_hand",
+    ),
+    Bug(
+        "reparam: a detached z",
+        "vaelib/reparam.py",
+        swap(
+            "loc + torch.exp(0.5 * logvar) * eps", "(loc + torch.exp(0.5 * logvar) * eps).detach()"
+        ),
+        unit("reparam"),
+        "test_jacobian_by_hand",
+    ),
+    Bug(
+        "vae: a detached z",
+        "vaelib/vae.py",
+        swap(
+            "z = reparameterize(q.loc, q.logvar, eps)",
+            "z = reparameterize(q.loc, q.logvar, eps).detach()",
+        ),
+        unit("vae"),
+        "test_gradient_reaches_every_parameter_and_is_right",
+    ),
+    Bug(
+        "vae: the KL is added",
+        "vaelib/elbo.py",
+        swap("return self.log_likelihood - self.kl", "return self.log_likelihood + self.kl"),
+        unit("vae"),
+        "test_elbo_is_below_the_exact_evidence",
+    ),
+    Bug(
+        "vae: the loss has the wrong sign",
+        "vaelib/vae.py",
+        swap(
+            "return -(log_likelihood - self.beta * kl).mean()",
+            "return (log_likelihood - self.beta * kl).mean()",
+        ),
+        unit("vae"),
+        "test_loss_is_minus_the_mean",
+    ),
+    Bug(
+        "vae: grey pixels pass for binary ones",
+        "vaelib/vae.py",
+        swap("support = constraints.boolean", "support = constraints.unit_interval"),
+        unit("vae"),
+        "test_bad_data_is_refused",
+    ),
+    Bug(
+        "elbo: likelihoods averaged instead of log-likelihoods",
+        "vaelib/elbo.py",
+        swap("return log_w.mean(0)", "return log_w.exp().mean(0).log()"),
+        unit("elbo"),
+        "test_both_estimators_agree|by_hand|importance",
+    ),
+    Bug(
+        "elbo: log K forgotten",
+        "vaelib/elbo.py",
+        swap("torch.logsumexp(log_w, 0) - math.log(len(log_w))", "torch.logsumexp(log_w, 0)"),
+        unit("elbo"),
+        "test_importance_weighted_bound_by_hand",
+    ),
+    Bug(
+        "latent: a constant added once per dimension",
+        "vaelib/latent.py",
+        swap("return -0.5 * (pixels * math.log", "return -0.5 * pixels * (pixels * math.log"),
+        unit("latent"),
+        "test_evidence_equals_the_dense_joint",
+    ),
+    Bug(
+        "evaluate: the mean in place of a sample",
+        "vaelib/evaluate.py",
+        swap(".normal_(generator=generator)", ".zero_()"),
+        unit("evaluate"),
+        "test_z_is_sampled_not_set_to_its_mean",
+    ),
+    Bug(
+        "train: the order of the data never changes",
+        "vaelib/train.py",
+        swap(
+            "order = torch.randperm(len(pixels), generator=generator, device=device)",
+            "order = torch.arange(len(pixels), device=device)",
+        ),
+        unit("train"),
+        "test_each_image_once_per_epoch_in_a_new_order",
+    ),
+    Bug(
+        "data: test images in the training set",
+        "vaelib/data.py",
+        swap("return Images(images[:8000]", "return Images(images[:9000]"),
+        unit("data"),
+        "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",
+    ),
+    Bug(
+        "imports: a backward import",
+        "vaelib/kl.py",
+        swap("import torch\n", "import torch\n\nimport vaelib.vae\n"),
+        ("imports",),
+        r"vaelib\.kl -> vaelib\.vae",
+    ),
+    Bug(
+        "imports: a module without a layer",
+        "vaelib/helpers.py",
+        lambda _: '"""A module that no layer lists."""\n',
+        ("imports",),
+        "helpers",
+    ),
+    Bug(
+        "mypy: a wrong type",
+        "vaelib/train.py",
+        swap("total.item() / len(pixels)", "str(total)"),
+        ("mypy",),
+        "incompatible type",
+    ),
+    *(
+        Bug(
+            f"{chapter}: one digit of a stored output altered",
+            f"book/{chapter}",
+            notebook(alter_a_digit),
+            ("nbval", "--paths", f"book/{chapter}"),
+            r"mismatch|NbCellError|Error",
+        )
+        for chapter in CHAPTERS
+    ),
+    *(
+        Bug(
+            f"{chapter}: a cell that was not run",
+            f"book/{chapter}",
+            notebook(forget_to_run),
+            NOTEBOOKS,
+            "test_every_cell_was_run_in_order",
+        )
+        for chapter in CHAPTERS
+    ),
+    *(
+        Bug(
+            f"{chapter}: a picture without alternative text",
+            f"book/{chapter}",
+            notebook(drop_alt_text),
+            NOTEBOOKS,
+            "test_every_picture_has_words_of_its_own",
+        )
+        for chapter in CHAPTERS
+    ),
+    Bug(
+        "site: a picture without alternative text",
+        "book/vae.ipynb",
+        notebook(drop_alt_text),
+        SITE,
+        r"test_every_picture_says_what_is_seen",
+    ),
+    Bug(
+        "site: a request to another host",
+        "book/index.md",
+        lambda text: (
+            text
+            + '\n<img src="https://example.org/dot.png" alt="A dot from elsewhere, which no page of ours should ever ask for.">\n'
+        ),
+        SITE,
+        r"test_every_request_goes_to_its_own_host",
+    ),
+    Bug(
+        "site: a link to nowhere",
+        "book/index.md",
+        lambda text: text + "\n[a chapter that does not exist](nowhere.md)\n",
+        ("book",),
+        "nowhere",
+    ),
+]
+
+
+def copy_of_the_repository(to: Path) -> None:
+    """What git tracks, as it lies in the working tree."""
+    files = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
+    )
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+def run(check: tuple[str, ...], where: Path) -> tuple[int, str]:
+    """Run a check on the copy, whose own vaelib must be the one that is imported."""
+    done = subprocess.run(
+        [sys.executable, ".ci/checks.py", *check],
+        cwd=where,
+        env=os.environ | {"PYTHONPATH": str(where)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def main(words: list[str]) -> int:
+    bugs = [bug for bug in BUGS if all(word.lower() in bug.name.lower() for word in words)]
+    trusted: set[tuple[str, ...]] = set()
+    missed = []
+    with tempfile.TemporaryDirectory(prefix="sabotage ") as folder:  # a space, as clones have
+        where = Path(folder)
+        copy_of_the_repository(where)
+        for bug in bugs:
+            start = time.perf_counter()
+            path = where / bug.file
+            before = path.read_text() if path.exists() else None
+            if bug.check[0] == "nbval":  # the sound notebook is cut in the same place
+                path.write_text(notebook(up_to_compared)(before))
+            if bug.check not in trusted:
+                code, output = run(bug.check, where)
+                if code:
+                    print(
+                        f"{bug.name}: {' '.join(bug.check)} fails without the bug\n{output[-3000:]}"
+                    )
+                    return 1
+                trusted.add(bug.check)
+            path.write_text(bug.edit(before or ""))
+            code, output = run(bug.check, where)
+            path.unlink() if before is None else path.write_text(before)
+            found = code != 0 and re.search(bug.complaint, output)
+            verdict = "found " if found else "MISSED"
+            print(
+                f"{verdict} {bug.name} ({bug.check[0]}, {time.perf_counter() - start:.0f} s)",
+                flush=True,
+            )
+            if not found:
+                missed.append(bug.name)
+                print(output[-3000:])
+    print(f"sabotage: {len(bugs) - len(missed)} found, {len(missed)} missed")
+    return int(bool(missed) or not bugs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""evaluate: the mean of what the model returns, its error, and an exact case."""
+
+import math
+
+import pytest
+import torch
+from test_vae import linear_vae_at_optimum
+
+from vaelib import evaluate, nets
+from vaelib.latent import LinearGaussian
+from vaelib.vae import VAE
+
+
+@pytest.fixture
+def solved(generator):
+    weight = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    model = LinearGaussian(weight, torch.ones(6).double(), torch.tensor(0.3).double())
+    x, _ = model.sample(500, generator=generator)
+    return LinearGaussian.fit(x, 2), x
+
+
+def test_at_the_optimum_the_elbo_is_the_evidence(solved, generator):
+    model, x = solved
+    n = 400
+    estimate = evaluate.elbo(linear_vae_at_optimum(model), x, samples=n, generator=generator)
+    exact = model.log_evidence(x)
+    # The first term is sampled. Its variance at one datum is that of a quadratic form in ε;
+    # bounded here by the mean over the data, drawn apart from the estimate.
+    z = model.posterior(x).sample((n,))
+    noise = model.log_likelihood(x, z).var(0).mean().item()
+    assert abs(estimate.elbo - exact.mean().item()) < 4 * math.sqrt(noise / (n * len(x)))
+    assert estimate.standard_error == pytest.approx(
+        math.sqrt((exact.var().item() + noise / n) / len(x)), rel=0.05
+    )
+    assert estimate.elbo == pytest.approx(estimate.log_likelihood - estimate.kl, abs=1e-12)
+
+
+def test_kl_term_is_the_mean_kl(solved):
+    model, x = solved
+    estimate = evaluate.elbo(linear_vae_at_optimum(model), x)
+    posterior = model.posterior(x)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    expected = torch.distributions.kl_divergence(posterior, prior).mean().item()
+    assert estimate.kl == pytest.approx(expected, rel=1e-9)
+
+
+def test_z_is_sampled_not_set_to_its_mean(solved, generator):
+    """At q's mean the first term is larger, by tr(WᵀW Cov) / 2σ² here, and no bound results."""
+    model, x = solved
+    vae = linear_vae_at_optimum(model)
+    estimate = evaluate.elbo(vae, x, samples=50, generator=generator)
+    at_mean = model.log_likelihood(x, model.posterior(x).mean).mean().item()
+    gram = model.weight.mT @ model.weight
+    spread = (gram @ model.posterior(x[:1]).covariance_matrix[0]).trace() / (2 * model.variance)
+    assert at_mean - estimate.log_likelihood == pytest.approx(spread.item(), rel=0.1)
+
+
+def test_the_last_batch_counts_by_its_size(solved):
+    model, x = solved
+    vae = linear_vae_at_optimum(model)
+    whole = evaluate.elbo(vae, x[:7], batch_size=7)
+    pieces = evaluate.elbo(vae, x[:7], batch_size=3)
+    assert pieces.kl == pytest.approx(whole.kl, rel=1e-12)
+
+
+def test_it_leaves_the_model_as_it_was(solved):
+    model, x = solved
+    vae = linear_vae_at_optimum(model).train()
+    evaluate.elbo(vae, x)
+    assert vae.training
+    assert all(p.grad is None for p in vae.parameters())
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_bad_requests_are_refused():
+    model = VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6))
+    with pytest.raises(ValueError, match=r"\[batch, 6\] with batch > 0, got \(0, 6\)"):
+        evaluate.elbo(model, torch.zeros(0, 6))
+    with pytest.raises(ValueError, match=r"only 0 and 1 .* Got values NaN"):
+        evaluate.elbo(model, torch.full((3, 6), torch.nan))
+    with pytest.raises(TypeError, match="uint8"):
+        evaluate.elbo(model, torch.zeros(3, 6, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"at least 2 data .* got 1 and 1"):
+        evaluate.elbo(model, torch.zeros(1, 6))
+    with pytest.raises(ValueError, match="got 3 and 0"):
+        evaluate.elbo(model, torch.zeros(3, 6), samples=0)

@@ -1,0 +1,149 @@
+"""latent: the linear Gaussian against a dense joint Gaussian; grids against the linear Gaussian."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from vaelib.kl import DiagonalNormal
+from vaelib.latent import LinearGaussian, grid, grid_evidence
+
+
+@pytest.fixture
+def model(generator):
+    """5 pixels, 3 correlated latents, variance ≠ 1, bias ≠ 0: nothing cancels by accident."""
+    weight = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    bias = torch.randn(5, generator=generator, dtype=torch.float64)
+    return LinearGaussian(weight, bias, torch.tensor(0.4, dtype=torch.float64))
+
+
+@pytest.fixture
+def x(generator):
+    return 2 * torch.randn(7, 5, generator=generator, dtype=torch.float64)
+
+
+def arrays(model):
+    return model.weight.detach().numpy(), model.bias.detach().numpy(), model.variance.item()
+
+
+def test_evidence_equals_the_dense_joint(model, x):
+    expected = oracles.linear_gaussian_log_evidence(*arrays(model), x)
+    np.testing.assert_allclose(model.log_evidence(x), expected, rtol=1e-12)
+
+
+def test_posterior_equals_conditioning_the_dense_joint(model, x):
+    loc, covariance = oracles.linear_gaussian_posterior(*arrays(model), x)
+    posterior = model.posterior(x)
+    np.testing.assert_allclose(posterior.mean, loc, rtol=1e-11)
+    np.testing.assert_allclose(posterior.covariance_matrix[0], covariance, rtol=1e-11)
+
+
+def test_joint_density_equals_the_dense_joint(model, x, generator):
+    z = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    mean, cov = oracles.joint_gaussian(*arrays(model))
+    dense = MultivariateNormal(torch.from_numpy(mean), torch.from_numpy(cov))
+    torch.testing.assert_close(model.log_joint(x, z), dense.log_prob(torch.cat([z, x], 1)))
+
+
+def test_gradient_of_the_evidence(model, x):
+    weight = model.weight.clone().requires_grad_()
+    variance = model.variance.clone().requires_grad_()
+    LinearGaussian(weight, model.bias, variance).log_evidence(x).sum().backward()
+    w, b, v = arrays(model)
+    d_weight = oracles.gradient(lambda w: oracles.linear_gaussian_log_evidence(w, b, v, x).sum(), w)
+    d_variance = oracles.gradient(
+        lambda v: oracles.linear_gaussian_log_evidence(w, b, float(v), x).sum(), v
+    )
+    np.testing.assert_allclose(weight.grad, d_weight, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(variance.grad, d_variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_evidence_minus_elbo_is_the_kl_to_the_posterior(model, x, generator, diagonal):
+    loc = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    root = torch.randn(7, 3, 3, generator=generator, dtype=torch.float64)
+    if diagonal:
+        q = DiagonalNormal(loc, root[..., 0])
+        dense = MultivariateNormal(loc, torch.diag_embed(root[..., 0].exp()))
+    else:
+        q = dense = MultivariateNormal(loc, root @ root.mT + torch.eye(3, dtype=torch.float64))
+    gap = model.log_evidence(x) - model.elbo(x, q)
+    torch.testing.assert_close(gap, kl_divergence(dense, model.posterior(x)), rtol=0, atol=1e-10)
+
+
+def test_samples_have_the_moments_of_the_joint(model, generator):
+    n = 100_000
+    pairs = torch.cat(model.sample(n, generator=generator)[::-1], 1)
+    mean, cov = (torch.from_numpy(a) for a in oracles.joint_gaussian(*arrays(model)))
+    variance = cov.diagonal()
+    assert ((pairs.mean(0) - mean).abs() < 5 * (variance / n).sqrt()).all()
+    # An entry of a normal's sample covariance has variance (c_ii c_jj + c_ij²) / n.
+    error = ((variance[:, None] * variance + cov**2) / n).sqrt()
+    assert ((torch.cov(pairs.mT) - cov).abs() < 5 * error).all()
+
+
+def test_fit_reaches_the_closed_form_likelihood_and_is_a_maximum(generator):
+    x = torch.randn(400, 6, generator=generator, dtype=torch.float64)
+    x = x @ torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    model = LinearGaussian.fit(x, 2)
+    best = model.log_evidence(x).mean().item()
+    assert best == pytest.approx(oracles.ppca_log_likelihood(x, 2), abs=1e-11)
+    for _ in range(20):
+        step = 0.01 * torch.randn(6, 2, generator=generator, dtype=torch.float64)
+        moved = LinearGaussian(model.weight + step, model.bias, model.variance)
+        assert moved.log_evidence(x).mean() < best
+    gram = model.weight.mT @ model.weight
+    assert (gram - gram.diagonal().diag()).abs().max() < 1e-9
+
+
+def test_fashion_mnist_value(fashion_mnist):
+    """513.8602 nats at 50 latents (Lucas et al. 2019's setting, centred floats in [0, 1])."""
+    x = fashion_mnist.train.double() / 255
+    x = x - x.mean(0)
+    model = LinearGaussian.fit(x, 50)
+    evidence = model.log_evidence(x).mean().item()
+    posterior = model.posterior(x[:1])
+    covariance = posterior.covariance_matrix[0]
+    # Orthogonal columns: the posterior is diagonal, so a diagonal encoder can be it exactly.
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-12
+    assert evidence == pytest.approx(513.8602, abs=1e-4)
+
+
+@pytest.mark.parametrize(("variance", "active"), [(1.0, 8), (0.1, 53), (0.01, 302)])
+def test_inactive_directions_get_no_weight(fashion_mnist, variance, active):
+    x = fashion_mnist.train.double() / 255
+    model = LinearGaussian.fit(x, 400, variance=variance)
+    assert (model.weight.norm(dim=0) > 0).sum() == active
+
+
+@pytest.mark.parametrize("latent", [1, 2])
+def test_grid_evidence_equals_the_closed_form(generator, latent):
+    weight = torch.randn(4, latent, generator=generator)
+    model = LinearGaussian(weight, torch.zeros(4), torch.tensor(0.5))
+    x, _ = model.sample(6, generator=generator)
+    z, log_cell = grid(latent, points=200)
+    solution = grid_evidence(model.log_joint(x[:, None], z), log_cell)
+    torch.testing.assert_close(solution.log_evidence, model.log_evidence(x), rtol=0, atol=1e-4)
+    exact = model.posterior(x[:, None]).log_prob(z)
+    near = exact > exact.max() - 20
+    torch.testing.assert_close(solution.log_density[near], exact[near], rtol=0, atol=1e-3)
+    mass = (solution.log_density + log_cell).exp().sum(-1)
+    torch.testing.assert_close(mass, torch.ones(6), rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_errors_say_what_was_expected_and_got(model):
+    with pytest.raises(ValueError, match=r"\[\*batch, 5\], got \(7, 4\)"):
+        model.log_evidence(torch.zeros(7, 4))
+    with pytest.raises(ValueError, match=r"got \(5, 3\), \(4,\) and \(\)"):
+        LinearGaussian(torch.zeros(5, 3), torch.zeros(4), torch.tensor(1.0))
+    for variance in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="variance > 0, got"):
+            LinearGaussian(torch.zeros(5, 3), torch.zeros(5), torch.tensor(variance))
+    with pytest.raises(ValueError, match="0 < latent < 5 pixels, got 5"):
+        LinearGaussian.fit(torch.zeros(9, 5), 5)
+    with pytest.raises(ValueError, match="1 or 2 latent dimensions, got 3"):
+        grid(3)

@@ -1,0 +1,101 @@
+"""What nbval does not see: that every cell was run, that every picture has words, how cells are
+tagged. `vaelib` itself is not needed here: the stored files are the product."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+# Cells that train, and those whose output depends on what was trained.
+NOT_COMPARED = "nbval-ignore-output"
+
+
+def cells(path, kind="code"):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == kind and cell.source.strip()]
+
+
+def each(argument="path"):
+    return pytest.mark.parametrize(argument, NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def test_every_notebook_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = {Path(c["file"]).name for part in toc["parts"] for c in part["chapters"]}
+    assert NOTEBOOKS
+    assert {path.stem for path in NOTEBOOKS} <= listed
+
+
+@each()
+def test_every_cell_was_run_in_order_from_a_fresh_kernel(path):
+    """A cell whose count is null passes nbval without any comparison."""
+    counts = [cell.execution_count for cell in cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each()
+def test_no_cell_holds_an_error_or_a_warning(path):
+    for cell in cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", cell.source
+
+
+@each()
+def test_a_cell_that_is_not_compared_asserts_or_only_draws(path):
+    """Text that depends on training is not compared, so the cell itself asserts what is claimed."""
+    for cell in cells(path):
+        if NOT_COMPARED not in cell.metadata.get("tags", []):
+            continue
+        printed = any(output.output_type == "stream" for output in cell.outputs)
+        asserts = sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source)))
+        assert asserts or not printed, f"prints, compares nothing, asserts nothing:\n{cell.source}"
+
+
+@each()
+def test_bands_on_trained_numbers_are_wide_enough(path):
+    """A band in nats on what was trained spans at least 3: another BLAS or seed moves it by 1."""
+    for cell in cells(path):
+        if NOT_COMPARED not in cell.metadata.get("tags", []):
+            continue
+        for low, high in re.findall(r"assert (-?[\d.]+) <=? \w+.* <=? (-?[\d.]+)", cell.source):
+            if abs(float(high)) >= 3:
+                assert float(high) - float(low) >= 3, cell.source
+
+
+@each()
+def test_every_picture_has_words_of_its_own(path):
+    seen = set()
+    for cell in cells(path):
+        if not any("image/png" in output.get("data", {}) for output in cell.outputs):
+            continue
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        assert len(alt.split()) >= 8, f"no alternative text:\n{cell.source}"
+        assert cell.metadata["mystnb"].get("figure", {}).get("caption"), cell.source
+        assert alt not in seen
+        seen.add(alt)
+
+
+@each()
+def test_a_chapter_never_redefines_what_vaelib_exports(path):
+    exported = set()
+    for module in (ROOT / "vaelib").glob("*.py"):
+        listed = re.search(r"__all__ = (\[.*?\])", module.read_text(), re.DOTALL)
+        exported |= set(ast.literal_eval(listed[1])) if listed else set()
+    assert exported
+    for cell in cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert node.name not in exported
+
+
+@each()
+def test_it_is_small_and_reads_no_file(path):
+    assert path.stat().st_size < 5_000_000
+    for cell in cells(path):
+        assert not re.search(r"\bopen\(|\.\./|read_csv|^[%!]", cell.source, re.MULTILINE)

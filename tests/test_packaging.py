@@ -1,0 +1,151 @@
+"""Packaging: what vaelib asks for, what its wheel holds, and that importing it stays cheap."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import vaelib
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Colab's published package list of 2026-08-19, as far as vaelib could collide with it.
+COLAB = {
+    "anywidget": "0.9.21",
+    "ipykernel": "6.17.1",
+    "ipython": "7.34.0",
+    "ipywidgets": "7.7.1",
+    "matplotlib": "3.10.0",
+    "numpy": "2.1.3",
+    "pandas": "2.2.3",
+    "pooch": "1.9.0",
+    "safetensors": "0.8.0",
+    "scikit-learn": "1.6.1",
+    "scipy": "1.16.3",
+    "seaborn": "0.13.2",
+    "torch": "2.11.0",
+    "tqdm": "4.67.3",
+    "traitlets": "5.7.1",
+}
+# Not on Colab: pip adds them there, and they require nothing that is (checked below).
+ADDED = {"jaxtyping"}
+
+
+def requirements(name):
+    found = [Requirement(line) for line in metadata.requires(name) or []]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def test_installing_on_colab_replaces_nothing():
+    names = set()
+    for requirement in requirements("vaelib"):
+        names.add(requirement.name)
+        if requirement.name in ADDED:
+            assert not {r.name for r in requirements(requirement.name)} & COLAB.keys()
+            continue
+        assert requirement.specifier.contains(Version(COLAB[requirement.name])), requirement
+    assert "torch" in names
+    assert not names & {"jupyter-book", "sphinx", "pytest", "nbval", "beartype", "ipykernel"}
+
+
+def test_requirements_are_lower_bounds_without_caps():
+    for requirement in requirements("vaelib"):
+        operators = {spec.operator for spec in requirement.specifier}
+        assert operators <= {">=", "!="}, requirement
+        assert ">=" in operators, requirement
+
+
+def test_pins_are_exact_and_within_the_ranges():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    asked = [line for line in lines if line and not line.startswith("#")]
+    assert asked[-1] == "-e ."
+    pins = {}
+    for line in asked[:-1]:
+        name, version = re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups()
+        pins[name.lower()] = version
+    for requirement in requirements("vaelib"):
+        assert requirement.specifier.contains(Version(pins[requirement.name])), requirement
+    assert pins.keys() >= {"jupyter-book", "torch", "ipywidgets", "seaborn", "scipy", "nbval"}
+
+
+def test_version_and_citation_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert vaelib.__version__ == metadata.version("vaelib") == citation["version"]
+    assert f"## {vaelib.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # --no-isolation: the build tools come from our pins, so no network is needed.
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_wheel_holds_what_the_package_needs_and_no_more(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    source = ROOT / "vaelib"
+    expected = {
+        f"vaelib/{path.relative_to(source)}"
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if name.startswith("vaelib/")} == expected
+    assert "vaelib/digits.npz" in names
+    assert "vaelib/py.typed" in names
+    info = {name.split("/", 1)[1] for name in names - expected}
+    assert {"licenses/LICENSE", "licenses/NOTICE", "METADATA"} <= info
+
+
+def test_the_wheel_works_by_itself(wheel, tmp_path):
+    """Unpacked elsewhere and imported from there; neither Jupyter, Sphinx nor a test tool loads."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import vaelib
+assert vaelib.__file__.startswith(sys.argv[1]), vaelib.__file__
+from vaelib import data, elbo, evaluate, kl, latent, nets, plots, reparam, train, vae
+assert data.digits().train.shape == (8000, 784)
+unwanted = {"IPython", "ipykernel", "sphinx", "pytest", "nbval", "beartype", "ipywidgets"}
+print(sorted(unwanted & set(sys.modules)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
+def test_importing_loads_nothing_slow():
+    """The benchmark (make bench) measures the time; what costs it is named here."""
+    code = """
+import sys, torch
+before = set(sys.modules)
+import vaelib
+from vaelib import vae, train, evaluate
+print(*{m.split(".")[0] for m in set(sys.modules) - before})
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"scipy", "pandas", "matplotlib", "seaborn", "pooch", "tqdm", "IPython", "requests"}
+    assert not slow & set(run.stdout.split())
+
+
+def test_every_module_has_its_layer():
+    """The contract is exhaustive by itself; this keeps its switch from being turned off."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert settings["contracts"][0]["exhaustive"] is True
+    assert settings["contracts"][0]["type"] == "layers"

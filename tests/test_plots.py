@@ -1,0 +1,80 @@
+"""plots: what is drawn is what was given, at the place where it belongs."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from vaelib import plots
+from vaelib.latent import grid
+
+
+@pytest.fixture(autouse=True)
+def _headless():
+    matplotlib.use("agg")
+    yield
+    plt.close("all")
+
+
+def test_images_are_upright_and_in_order(generator):
+    rows = {"a": torch.rand(3, 784, generator=generator), "b": torch.zeros(2, 784)}
+    figure = plots.images(rows)
+    drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert len(drawn) == 5
+    np.testing.assert_allclose(drawn[1], rows["a"][1].view(28, 28))
+    assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["a", "b"]
+
+
+def test_history_draws_each_value_at_its_epoch():
+    (ax,) = plots.history({"m": [3.0, 2.0, 1.5]}, ylabel="nats").axes
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 3], [2, 2], [3, 1.5]])
+    assert ax.get_ylabel() == "nats"
+
+
+def test_classes_labels_each_class_once(generator):
+    _, ax = plt.subplots()
+    labels = torch.tensor([3, 3, 7, 7, 7])
+    z = torch.randn(5, 2, generator=generator)
+    plots.classes(ax, z, labels)
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), z)
+    assert {t.get_text(): t.get_position()[0] for t in ax.texts} == {
+        "3": pytest.approx(z[:2, 0].min().item()),
+        "7": pytest.approx(z[2:, 0].median().item()),
+    }
+
+
+def test_ellipses_have_the_width_of_their_scale():
+    _, ax = plt.subplots()
+    plots.ellipses(ax, torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 0.1]]), radius=2.0)
+    (ellipse,) = ax.patches
+    assert ellipse.center == (1.0, 2.0)
+    assert ellipse.width == pytest.approx(2.0)
+    assert ellipse.height == pytest.approx(0.4)
+
+
+def test_density_has_its_peak_where_it_is():
+    """z₁ to the right, z₂ upwards: a transposed picture would swap them."""
+    _, ax = plt.subplots()
+    z, _ = grid(2, points=40, extent=4.0)
+    peak = torch.tensor([2.05, -1.05])
+    plots.density(ax, z, torch.exp(-10 * (z - peak).square().sum(-1)))
+    picture, (left, right, bottom, top) = ax.images[0].get_array(), ax.images[0].get_extent()
+    row, column = np.unravel_index(picture.argmax(), picture.shape)
+    assert ax.images[0].origin == "lower"
+    assert left + (column + 0.5) * (right - left) / 40 == pytest.approx(2.05, abs=0.11)
+    assert bottom + (row + 0.5) * (top - bottom) / 40 == pytest.approx(-1.05, abs=0.11)
+
+
+def test_manifold_has_z1_to_the_right_and_z2_upwards():
+    """A decoder that paints z₁ into the first pixel of a tile and z₂ into its last."""
+
+    def decode(z):
+        image = torch.zeros(len(z), 784)
+        image[:, 0], image[:, -1] = z[:, 0], z[:, 1]
+        return image
+
+    (ax,) = plots.manifold(decode, points=3, extent=2.0).axes
+    picture = ax.images[0].get_array()
+    np.testing.assert_allclose(picture[0::28, 0::28], [[-2, 0, 2]] * 3)
+    np.testing.assert_allclose(picture[27::28, 27::28], [[2] * 3, [0] * 3, [-2] * 3])

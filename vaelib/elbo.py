@@ -1,0 +1,131 @@
+"""Lower bounds on log p(x), per datum, in nats: log-weights, the ELBO and its two terms.
+
+Everything starts from one quantity, the log-weight log p(x, z) - log q(z | x) of a sample z of q.
+Its mean over q is the ELBO; log-mean-exp over K samples is the importance-weighted bound. When q is
+the posterior, every log-weight equals log p(x), whatever z is.
+
+A model is anything with ``log_joint(x, z)``, and for the two terms ``log_likelihood(x, z)`` and
+``prior``: `vaelib.latent.LinearGaussian` and `vaelib.vae.VAE` both are.
+"""
+
+import math
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+__all__ = [
+    "LatentVariableModel",
+    "Terms",
+    "elbo",
+    "importance_weighted_bound",
+    "log_weights",
+    "terms",
+]
+
+
+@runtime_checkable
+class LatentVariableModel(Protocol):
+    """What this module needs to know of a model p(x, z) = p(z) p(x | z)."""
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z)."""
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) in nats, summed over pixels."""
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) in nats."""
+
+
+class Terms(NamedTuple):
+    """The two terms of the ELBO, per datum, in nats: ELBO = log_likelihood - kl."""
+
+    log_likelihood: Tensor
+    kl: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """The difference of the two, per datum, in nats."""
+        return self.log_likelihood - self.kl
+
+
+def log_weights(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tensor) -> Tensor:
+    r"""$\log w = \log p(x, z) - \log q(z \mid x)$ for samples z of q.
+
+    Args:
+        model: gives ``log_joint``.
+        x: data, shape ``[batch, pixels]``.
+        q: a distribution over z for each datum, batch shape ``[batch]``.
+        z: samples of q, shape ``[*samples, batch, latent]``.
+
+    Returns:
+        Shape ``[*samples, batch]``, nats.
+    """
+    return model.log_joint(x, z) - q.log_prob(z)
+
+
+def elbo(log_w: Float[Tensor, "samples *batch"]) -> Float[Tensor, "*batch"]:
+    r"""The evidence lower bound $E_q[\log w]$, estimated by the mean over samples.
+
+    $$\mathrm{ELBO} = E_{q(z|x)}\big[\log p(x, z) - \log q(z \mid x)\big]
+      = \log p(x) - \mathrm{KL}\big(q(z|x) \,\|\, p(z|x)\big) \le \log p(x)$$
+
+    Unbiased for any number of samples. A single estimate can lie above log p(x); the mean cannot.
+
+    Args:
+        log_w: log-weights, shape ``[samples, *batch]``.
+
+    Returns:
+        Shape ``[*batch]``, nats.
+
+    References:
+        Kingma and Welling (arXiv:1312.6114), equation 2.
+
+    >>> elbo(torch.tensor([[-1.0], [-3.0]]))
+    tensor([-2.])
+    """
+    return log_w.mean(0)
+
+
+def importance_weighted_bound(log_w: Float[Tensor, "samples *batch"]) -> Float[Tensor, "*batch"]:
+    r"""The importance-weighted bound $L_K = E[\log \frac1K \sum_k w_k]$, estimated once.
+
+    $L_1$ is the ELBO; the expectation rises with K towards log p(x) and never passes it.
+
+    Args:
+        log_w: log-weights of K independent samples, shape ``[K, *batch]``.
+
+    Returns:
+        One estimate of $L_K$ per datum, shape ``[*batch]``, nats.
+
+    References:
+        Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders (arXiv:1509.00519).
+
+    >>> log_w = torch.log(torch.tensor([[1.0], [3.0]]))
+    >>> importance_weighted_bound(log_w).exp()  # the mean of the weights 1 and 3
+    tensor([2.0000])
+    """
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def terms(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tensor) -> Terms:
+    r"""The ELBO as $E_q[\log p(x \mid z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))$, with the KL exact.
+
+    Args:
+        model: gives ``log_likelihood`` and ``prior``.
+        x: data, shape ``[batch, pixels]``.
+        q: a distribution over z for each datum, with a closed-form KL to the prior.
+        z: samples of q, shape ``[samples, batch, latent]``.
+
+    Returns:
+        Both terms, each of shape ``[batch]``, nats; their difference estimates the ELBO without
+        bias, and usually with less noise than `elbo`, because only one term is sampled.
+
+    References:
+        Kingma and Welling (arXiv:1312.6114), equation 3.
+    """
+    return Terms(model.log_likelihood(x, z).mean(0), kl_divergence(q, model.prior))

@@ -1,0 +1,79 @@
+"""How good a trained model is, on data that it was not trained on, in nats per datum."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vaelib.vae import VAE
+
+__all__ = ["ElboEstimate", "elbo"]
+
+
+class ElboEstimate(NamedTuple):
+    """A mean over data, in nats per datum: elbo = log_likelihood - kl."""
+
+    elbo: float
+    standard_error: float
+    log_likelihood: float
+    kl: float
+
+
+@torch.no_grad()
+def elbo(
+    model: VAE,
+    x: Float[Tensor, "n pixel"],
+    *,
+    samples: int = 1,
+    batch_size: int = 1000,
+    generator: torch.Generator | None = None,
+) -> ElboEstimate:
+    r"""The mean ELBO of a data set, with its two terms and its standard error.
+
+    $$\frac1n \sum_i \Big( \frac1S \sum_s \log p(x_i \mid z_{is}) - \mathrm{KL}_i \Big),
+      \qquad z_{is} \sim q(z \mid x_i)$$
+
+    z is sampled: at q's mean instead, the first term is larger and the result is no bound.
+
+    Args:
+        model: a trained `vaelib.vae.VAE`.
+        x: held-out data in the likelihood's support, shape ``[n, pixel]``; binarize it once, so
+            that all that is compared sees the same data.
+        samples: S, samples of z per datum. One is unbiased; more reduce the noise.
+        batch_size: data at a time. Another one draws the noise in another order.
+        generator: source of the noise, on the data's device.
+
+    Returns:
+        `ElboEstimate`. Its standard error is the sample standard deviation of the n values over
+        √n: the error of the mean as an estimate over *all* data like these, sampling of z included.
+
+    Raises:
+        TypeError, ValueError: if x is not data for this model; see `vaelib.vae.VAE.terms`.
+
+    References:
+        Kingma and Welling (arXiv:1312.6114), equation 3.
+    """
+    model.require_data(x)
+    if len(x) < 2 or samples < 1:
+        raise ValueError(
+            f"evaluate.elbo: expected at least 2 data (for a standard error) and samples ≥ 1, got "
+            f"{len(x)} and {samples}"
+        )
+    training = model.training
+    model.eval()
+    log_likelihood, kl = [], []
+    for batch in x.split(batch_size):
+        eps = batch.new_empty(samples, len(batch), model.latent).normal_(generator=generator)
+        terms = model.terms(batch, eps)
+        log_likelihood.append(terms.log_likelihood.mean(0))
+        kl.append(terms.kl)
+    model.train(training)
+    first, second = torch.cat(log_likelihood), torch.cat(kl)
+    per_datum = first - second
+    return ElboEstimate(
+        per_datum.mean().item(),
+        (per_datum.std() / len(x) ** 0.5).item(),
+        first.mean().item(),
+        second.mean().item(),
+    )

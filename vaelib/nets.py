@@ -1,0 +1,174 @@
+"""Encoders and decoders as plain networks. They know no probability.
+
+An encoder maps ``[batch, pixels]`` to a pair ``(loc, logvar)``, each ``[batch, latent]``; a decoder
+maps ``[batch, latent]`` to ``[batch, pixels]``, the raw parameters of a likelihood. What these
+numbers mean is decided in `vaelib.vae`. Any module of yours will do that keeps to this and has the
+attributes ``pixels`` and ``latent``.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "LinearEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "TwoHeads",
+]
+
+
+class MLP(nn.Sequential):
+    """Linear layers with an activation between them, none after the last.
+
+    >>> MLP([784, 400, 2])
+    MLP(
+      (0): Linear(in_features=784, out_features=400, bias=True)
+      (1): SiLU()
+      (2): Linear(in_features=400, out_features=2, bias=True)
+    )
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.SiLU
+    ) -> None:
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), activation()]
+        super().__init__(*layers[:-1])
+
+
+class TwoHeads(nn.Module):
+    """An encoder of features and two linear heads on them, loc and logvar. See `MLPEncoder`."""
+
+    def __init__(
+        self, features: nn.Module, *, pixels: int, width: int, latent: int, spread: float
+    ) -> None:
+        super().__init__()
+        self.pixels, self.latent = pixels, latent
+        self.features = features
+        self.loc = nn.Linear(width, latent)
+        self.logvar = nn.Linear(width, latent)
+        with torch.no_grad():
+            self.loc.weight.mul_(spread)
+
+    def forward(
+        self, x: Float[Tensor, "*batch pixel"]
+    ) -> tuple[Float[Tensor, "*batch latent"], Float[Tensor, "*batch latent"]]:
+        """The pair (loc, logvar)."""
+        h = self.features(x)
+        return self.loc(h), self.logvar(h)
+
+
+class MLPEncoder(TwoHeads):
+    """x to (loc, logvar) by an MLP.
+
+    Args:
+        pixels, latent: sizes of x and z.
+        hidden: widths of the hidden layers.
+        activation: between the layers.
+        spread: factor on the initial weights of loc. As torch initialises it, loc differs by
+            hundredths from image to image, while z has noise of size 1: at the first steps z tells
+            the decoder nothing, and the KL switches many latent dimensions off, often for good.
+            With 10 and a dozen dimensions or more, far more of them stay in use.
+
+    >>> encoder = MLPEncoder(784, 2)
+    >>> loc, logvar = encoder(torch.zeros(5, 784))
+    >>> loc.shape, logvar.shape
+    (torch.Size([5, 2]), torch.Size([5, 2]))
+    """
+
+    def __init__(
+        self,
+        pixels: int,
+        latent: int,
+        *,
+        hidden: Sequence[int] = (400, 400),
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        spread: float = 1.0,
+    ) -> None:
+        features = nn.Sequential(MLP([pixels, *hidden], activation=activation), activation())
+        super().__init__(features, pixels=pixels, width=hidden[-1], latent=latent, spread=spread)
+
+
+class MLPDecoder(MLP):
+    """z to the raw parameters of one likelihood per pixel, by an MLP.
+
+    >>> MLPDecoder(2, 784)(torch.zeros(5, 2)).shape
+    torch.Size([5, 784])
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        pixels: int,
+        *,
+        hidden: Sequence[int] = (400, 400),
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__([latent, *hidden, pixels], activation=activation)
+        self.pixels, self.latent = pixels, latent
+
+
+class LinearEncoder(nn.Module):
+    """loc is linear in x, and logvar is one vector that does not depend on x.
+
+    With a linear decoder and a Gaussian likelihood this is the linear VAE, whose optimum is known:
+    it is probabilistic PCA (Lucas et al. 2019, arXiv:1911.02469).
+    """
+
+    def __init__(self, pixels: int, latent: int) -> None:
+        super().__init__()
+        self.pixels, self.latent = pixels, latent
+        self.loc = nn.Linear(pixels, latent)
+        self.logvar = nn.Parameter(torch.zeros(latent))
+
+    def forward(
+        self, x: Float[Tensor, "*batch pixel"]
+    ) -> tuple[Float[Tensor, "*batch latent"], Float[Tensor, "*batch latent"]]:
+        """The pair (loc, logvar)."""
+        loc = self.loc(x)
+        return loc, self.logvar.expand_as(loc)
+
+
+class ConvEncoder(TwoHeads):
+    """(loc, logvar) of 28 x 28 images, by two strided convolutions and one hidden layer."""
+
+    def __init__(
+        self, latent: int, *, channels: int = 32, width: int = 256, spread: float = 1.0
+    ) -> None:
+        features = nn.Sequential(
+            nn.Unflatten(-1, (1, 28, 28)),
+            nn.Conv2d(1, channels, 4, stride=2, padding=1),  # 14 x 14
+            nn.ReLU(),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),  # 7 x 7
+            nn.ReLU(),
+            nn.Flatten(-3),
+            nn.Linear(2 * channels * 7 * 7, width),
+            nn.ReLU(),
+        )
+        super().__init__(features, pixels=28 * 28, width=width, latent=latent, spread=spread)
+
+
+class ConvDecoder(nn.Sequential):
+    """z to 28 x 28 raw parameters, the mirror image of `ConvEncoder`."""
+
+    def __init__(self, latent: int, *, channels: int = 32, width: int = 256) -> None:
+        super().__init__(
+            nn.Linear(latent, width),
+            nn.ReLU(),
+            nn.Linear(width, 2 * channels * 7 * 7),
+            nn.ReLU(),
+            nn.Unflatten(-1, (2 * channels, 7, 7)),
+            nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1),  # 14 x 14
+            nn.ReLU(),
+            nn.ConvTranspose2d(channels, 1, 4, stride=2, padding=1),  # 28 x 28
+            nn.Flatten(-3),
+        )
+        self.pixels, self.latent = 28 * 28, latent
