@@ -99,3 +99,9 @@ def test_it_is_small_and_reads_no_file(path):
     assert path.stat().st_size < 5_000_000
     for cell in cells(path):
         assert not re.search(r"\bopen\(|\.\./|read_csv|^[%!]", cell.source, re.MULTILINE)
+
+
+@each()
+def test_code_fits_the_width_of_the_page(path):
+    for cell in cells(path):
+        assert max(map(len, cell.source.splitlines())) <= 76, cell.source

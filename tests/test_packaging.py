@@ -110,24 +110,25 @@ def test_wheel_holds_what_the_package_needs_and_no_more(wheel):
     assert {"licenses/LICENSE", "licenses/NOTICE", "METADATA"} <= info
 
 
-def test_the_wheel_works_by_itself(wheel, tmp_path):
-    """Unpacked elsewhere and imported from there; neither Jupyter, Sphinx nor a test tool loads."""
+def test_the_wheel_works_without_jupyter_sphinx_or_test_tools(wheel, tmp_path):
+    """Unpacked elsewhere and imported from there, in an interpreter that has none of them."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = """
 import sys
+for name in ("IPython", "ipykernel", "ipywidgets", "notebook", "jupyter_core", "nbformat",
+             "sphinx", "pytest", "nbval", "beartype"):
+    sys.modules[name] = None  # an import of it now raises ImportError
 sys.path.insert(0, sys.argv[1])
 import vaelib
 assert vaelib.__file__.startswith(sys.argv[1]), vaelib.__file__
 from vaelib import data, elbo, evaluate, kl, latent, nets, plots, reparam, train, vae
-assert data.digits().train.shape == (8000, 784)
-unwanted = {"IPython", "ipykernel", "sphinx", "pytest", "nbval", "beartype", "ipywidgets"}
-print(sorted(unwanted & set(sys.modules)))
+model = vae.VAE(nets.MLPEncoder(784, 2), nets.MLPDecoder(2, 784))
+train.fit(model, data.digits().train[:64], epochs=1)
 """
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == "[]"
 
 
 def test_importing_loads_nothing_slow():

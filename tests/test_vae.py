@@ -111,7 +111,7 @@ def test_several_samples_share_one_kl(x, generator):
 def test_elbo_is_below_the_exact_evidence(x, generator):
     """Two latents, so the evidence of this neural model is a sum over a grid."""
     model = small_vae(latent=2)
-    z, log_cell = grid(2, points=300, extent=7.0)
+    z, log_cell = grid(2, points=400, extent=12.0)  # wide enough for every q, too
     with torch.no_grad():
         solution = grid_evidence(model.log_joint_pairs(x, z.double()), log_cell)
         eps = torch.randn(20_000, 5, 2, generator=generator, dtype=torch.float64)

@@ -107,7 +107,7 @@ def importance_weighted_bound(log_w: Float[Tensor, "samples *batch"]) -> Float[T
 
     >>> log_w = torch.log(torch.tensor([[1.0], [3.0]]))
     >>> importance_weighted_bound(log_w).exp()  # the mean of the weights 1 and 3
-    tensor([2.0000])
+    tensor([2.])
     """
     return torch.logsumexp(log_w, 0) - math.log(len(log_w))
 

@@ -81,16 +81,18 @@ class LinearGaussian:
         self._require_pixels(x)
         pixels, latent = self.weight.shape
         r = x - self.bias
-        h = torch.linalg.solve_triangular(self._chol_m, (r @ self.weight).mT, upper=False).mT
+        h = torch.linalg.solve_triangular(self._chol_m, self._project(r), upper=False)
+        explained = h.square().sum(0).view(x.shape[:-1])
         # Woodbury's identity and the determinant lemma bring WWᵀ + σ²I down to M.
-        mahalanobis = (r.square().sum(-1) - h.square().sum(-1)) / self.variance
+        mahalanobis = (r.square().sum(-1) - explained) / self.variance
         log_det = (pixels - latent) * self.variance.log() + 2 * self._chol_m.diagonal().log().sum()
         return -0.5 * (pixels * math.log(2 * math.pi) + log_det + mahalanobis)
 
     def posterior(self, x: Float[Tensor, "*batch pixel"]) -> MultivariateNormal:
         """p(z | x), exactly: a mean that is linear in x, one covariance for all x."""
         self._require_pixels(x)
-        loc = torch.cholesky_solve(((x - self.bias) @ self.weight).mT, self._chol_m).mT
+        columns = torch.cholesky_solve(self._project(x - self.bias), self._chol_m)
+        loc = columns.mT.view(*x.shape[:-1], -1)
         covariance = self.variance * torch.cholesky_inverse(self._chol_m)
         return MultivariateNormal(loc, covariance)
 
@@ -151,6 +153,10 @@ class LinearGaussian:
     def _chol_m(self) -> Tensor:
         eye = torch.eye(self.weight.shape[1]).to(self.weight)
         return torch.linalg.cholesky(self.weight.mT @ self.weight + self.variance * eye)
+
+    def _project(self, residual: Tensor) -> Tensor:
+        """Wᵀ(x - b) as columns, ``[latent, data]``: one solve then serves all data."""
+        return self.weight.mT @ residual.reshape(-1, len(self.bias)).mT
 
     def _require_pixels(self, x: Tensor) -> None:
         if x.shape[-1:] != self.bias.shape:

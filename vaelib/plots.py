@@ -49,7 +49,7 @@ def images(
         for ax in line:
             ax.set_axis_off()
         for ax, image in zip(line, row, strict=False):
-            ax.imshow(image.detach().reshape(28, 28), vmin=vmin, vmax=vmax)
+            ax.imshow(image.detach().reshape(28, 28).numpy(), vmin=vmin, vmax=vmax)
         line[0].text(-0.25, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
     figure.subplots_adjust(wspace=0.06, hspace=0.06)
     return figure
@@ -112,7 +112,7 @@ def ellipses(
 def density(
     ax: Axes, z: Float[Tensor, "cells 2"], values: Float[Tensor, " cells"], *, title: str = ""
 ) -> None:
-    """A density over the cells of a 2-D `vaelib.latent.grid`, white at zero."""
+    """A density over the cells of a 2-D `vaelib.latent.grid`, dark where it is high."""
     points = round(len(z) ** 0.5)
     low, high = z.min().item(), z.max().item()
     picture = values.reshape(points, points).mT  # the first coordinate runs along the rows
