@@ -7,6 +7,9 @@ import re
 
 
 def dollars_to_math(app, what, name, obj, options, lines):
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()  # what Python says of a named tuple's field, and nobody needs
+        return
     text = "\n".join(lines)
     text = re.sub(r"(?m)^(\s*)\$\$(.+?)\$\$", _display, text, flags=re.DOTALL)
     text = re.sub(r"(?<!\$)\$([^$\n]+(?:\n[^$\n]+)?)\$(?!\$)", _inline, text)

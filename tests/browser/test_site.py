@@ -47,14 +47,16 @@ def test_pages_fit_their_window(visit, page, width, scheme):
 @pytest.mark.parametrize("page", CONTENT)
 def test_menu_opens_on_a_phone(visit, page):
     tab = visit(width=390).open(page)
-    link = tab.locator(".bd-sidebar-primary a", has_text="The variational autoencoder")
+    # A page's link to itself goes nowhere, so look for another one.
+    text, target = ("Notation", "notation") if "vae" in page else ("The variational", "vae")
+    link = tab.locator(".bd-sidebar-primary a", has_text=text)
     assert not link.is_visible() or not in_window(link)
     tab.locator("label.primary-toggle, button.primary-toggle").first.click()
     tab.wait_for_timeout(500)  # the menu slides in
     assert link.is_visible()
     assert in_window(link)
     link.click()
-    tab.wait_for_url("**/book/vae.html")
+    tab.wait_for_url(f"**/book/{target}.html")
 
 
 def in_window(locator):
