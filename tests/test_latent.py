@@ -136,8 +136,16 @@ def test_grid_evidence_equals_the_closed_form(generator, latent):
 
 @pytest.mark.usefixtures("plain_errors")
 def test_errors_say_what_was_expected_and_got(model):
-    with pytest.raises(ValueError, match=r"\[\*batch, 5\], got \(7, 4\)"):
-        model.log_evidence(torch.zeros(7, 4))
+    with pytest.raises(ValueError, match=r"\[\*batch, 5\] and not empty, got \(7, 4\)"):
+        model.log_evidence(torch.zeros(7, 4).double())
+    with pytest.raises(ValueError, match=r"not empty, got \(0, 5\)"):
+        model.posterior(torch.zeros(0, 5).double())
+    with pytest.raises(TypeError, match=r"expected x of torch.float64, got torch.float32"):
+        model.posterior(torch.zeros(7, 5))
+    with pytest.raises(ValueError, match="finite x, got NaN"):
+        model.log_evidence(torch.full((7, 5), math.nan).double())
+    with pytest.raises(ValueError, match=r"finite floats, got torch.uint8"):
+        LinearGaussian.fit(torch.zeros(7, 5, dtype=torch.uint8), 2)
     with pytest.raises(ValueError, match=r"got \(5, 3\), \(4,\) and \(\)"):
         LinearGaussian(torch.zeros(5, 3), torch.zeros(4), torch.tensor(1.0))
     for variance in (0.0, -1.0, math.nan):

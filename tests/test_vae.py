@@ -302,6 +302,17 @@ def test_bad_data_is_refused(likelihood, data, error, message):
 
 
 @pytest.mark.usefixtures("plain_errors")
+@pytest.mark.parametrize("data", [torch.zeros(5, 7), torch.zeros(0, 6), torch.zeros(6)])
+def test_encoders_refuse_other_shapes(data):
+    autoencoder = Autoencoder(nets.MLP([6, 2]), nets.MLPDecoder(2, 6))
+    for model in (small_vae(), autoencoder):
+        with pytest.raises(ValueError, match=r"expected data of shape \[batch, 6\]"):
+            model.encode(data)
+        with pytest.raises(TypeError, match=r"got torch.int64"):
+            model.encode(data.long())
+
+
+@pytest.mark.usefixtures("plain_errors")
 def test_bad_parts_are_refused():
     with pytest.raises(TypeError, match="attribute `latent`, got Linear without one; set decoder"):
         VAE(nets.MLPEncoder(6, 2), nn.Linear(2, 6))

@@ -78,7 +78,7 @@ class LinearGaussian:
 
     def log_evidence(self, x: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:
         """log p(x) in nats, exactly, shape ``[*batch]``."""
-        self._require_pixels(x)
+        self._require_data(x)
         pixels, latent = self.weight.shape
         r = x - self.bias
         h = torch.linalg.solve_triangular(self._chol_m, self._project(r), upper=False)
@@ -90,7 +90,7 @@ class LinearGaussian:
 
     def posterior(self, x: Float[Tensor, "*batch pixel"]) -> MultivariateNormal:
         """p(z | x), exactly: a mean that is linear in x, one covariance for all x."""
-        self._require_pixels(x)
+        self._require_data(x)
         columns = torch.cholesky_solve(self._project(x - self.bias), self._chol_m)
         loc = columns.mT.view(*x.shape[:-1], -1)
         covariance = self.variance * torch.cholesky_inverse(self._chol_m)
@@ -136,6 +136,9 @@ class LinearGaussian:
             variance: a fixed $\sigma^2$ instead of the fitted one. A direction whose eigenvalue is
                 not above it then gets a column of zeros: it is *inactive*.
 
+        Raises:
+            ValueError: if x is not finite or ``latent`` is out of range.
+
         References:
             Tipping and Bishop (1999), equations 7 and 8.
         """
@@ -143,6 +146,8 @@ class LinearGaussian:
             raise ValueError(
                 f"LinearGaussian.fit: expected 0 < latent < {x.shape[-1]} pixels, got {latent}"
             )
+        if not x.is_floating_point() or not x.isfinite().all():
+            raise ValueError(f"LinearGaussian.fit: expected finite floats, got {x.dtype} x")
         bias = x.mean(0)
         eigenvalues, eigenvectors = torch.linalg.eigh(torch.cov(x.mT, correction=0))  # ascending
         sigma2 = eigenvalues[:-latent].mean() if variance is None else x.new_tensor(variance)
@@ -158,12 +163,16 @@ class LinearGaussian:
         """Wᵀ(x - b) as columns, ``[latent, data]``: one solve then serves all data."""
         return self.weight.mT @ residual.reshape(-1, len(self.bias)).mT
 
-    def _require_pixels(self, x: Tensor) -> None:
-        if x.shape[-1:] != self.bias.shape:
+    def _require_data(self, x: Tensor) -> None:
+        if x.dtype != self.weight.dtype:
+            raise TypeError(f"LinearGaussian: expected x of {self.weight.dtype}, got {x.dtype}")
+        if x.shape[-1:] != self.bias.shape or x.numel() == 0:
             raise ValueError(
-                f"LinearGaussian: expected x of shape [*batch, {len(self.bias)}], "
+                f"LinearGaussian: expected x of shape [*batch, {len(self.bias)}] and not empty, "
                 f"got {tuple(x.shape)}"
             )
+        if not x.isfinite().all():
+            raise ValueError("LinearGaussian: expected finite x, got NaN or an infinity")
 
 
 class Grid(NamedTuple):

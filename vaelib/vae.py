@@ -235,8 +235,9 @@ class VAE(DeepLatentModel):
         self.encoder = encoder
         self.beta = beta
 
-    def encode(self, x: Float[Tensor, "*batch pixel"]) -> DiagonalNormal:
+    def encode(self, x: Float[Tensor, "batch pixel"]) -> DiagonalNormal:
         """q(z | x): one loc and one scale for each datum and each latent dimension."""
+        _require_rows(x, self.pixels)
         return DiagonalNormal(*self.encoder(x))
 
     def terms(
@@ -306,8 +307,9 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.likelihood = Bernoulli() if likelihood is None else likelihood
 
-    def encode(self, x: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch latent"]:
+    def encode(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
+        _require_rows(x, cast(int, self.decoder.pixels))
         return self.encoder(x)
 
     def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
@@ -324,7 +326,8 @@ class Autoencoder(nn.Module):
         return -self.decode(self.encode(x)).log_prob(x).mean()
 
 
-def _require_data(x: Tensor, pixels: int, likelihood: Likelihood) -> None:
+def _require_rows(x: Tensor, pixels: int) -> None:
+    """What can be checked without reading a value."""
     if not x.is_floating_point():
         raise TypeError(
             f"expected floating-point data, got {x.dtype}; vaelib.data.binarize turns uint8 pixels "
@@ -334,6 +337,11 @@ def _require_data(x: Tensor, pixels: int, likelihood: Likelihood) -> None:
         raise ValueError(
             f"expected data of shape [batch, {pixels}] with batch > 0, got {tuple(x.shape)}"
         )
+
+
+def _require_data(x: Tensor, pixels: int, likelihood: Likelihood) -> None:
+    """The same, and that every value has a density."""
+    _require_rows(x, pixels)
     if not likelihood.support.check(x).all():
         found = "NaN" if x.isnan().any() else f"{x.min().item():.3g} … {x.max().item():.3g}"
         raise ValueError(
