@@ -6,12 +6,21 @@ import pytest
 import torch
 
 from vaelib import data
+from vaelib.latent import LinearGaussian
 
 
 @pytest.fixture
 def generator():
     """Randomness with a fixed seed: a statistical test fails always or never."""
     return torch.Generator().manual_seed(20260101)
+
+
+@pytest.fixture
+def linear_gaussian(generator):
+    """5 pixels, 3 correlated latents, variance ≠ 1, bias ≠ 0: nothing cancels by accident."""
+    weight = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    bias = torch.randn(5, generator=generator, dtype=torch.float64)
+    return LinearGaussian(weight, bias, torch.tensor(0.4, dtype=torch.float64))
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ for name in ("IPython", "ipykernel", "ipywidgets", "notebook", "jupyter_core", "
 sys.path.insert(0, sys.argv[1])
 import vaelib
 assert vaelib.__file__.startswith(sys.argv[1]), vaelib.__file__
-from vaelib import data, elbo, evaluate, kl, latent, nets, plots, reparam, train, vae
+from vaelib import data, elbo, evaluate, kl, latent, likelihood, nets, plots, reparam, train, vae
 model = vae.VAE(nets.MLPEncoder(784, 2), nets.MLPDecoder(2, 784))
 train.fit(model, data.digits().train[:64], epochs=1)
 """

@@ -59,7 +59,7 @@ def binarize(
         how: ``"dynamic"`` draws each pixel as 1 with probability v / 255, afresh at each call and
             exactly, since an integer drawn uniformly from 0 … 254 is below v with that
             probability; ``"threshold"`` gives 1 where v > 127; ``"none"`` gives v / 255, for which
-            a Bernoulli likelihood is wrong (see `vaelib.vae.ContinuousBernoulli`).
+            a Bernoulli likelihood is wrong (see `vaelib.likelihood.ContinuousBernoulli`).
         generator: source of the randomness of ``"dynamic"``, on the device of ``pixels``.
 
     Returns:

@@ -5,118 +5,19 @@
 model of x. The ``forward`` of the last two is the loss; the one minus sign of a bound stands there.
 """
 
-import math
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch import distributions as torch_distributions
-from torch.distributions import (
-    Distribution,
-    Independent,
-    MultivariateNormal,
-    constraints,
-    kl_divergence,
-)
-from torch.nn.functional import softplus
+from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from vaelib.elbo import Terms
 from vaelib.kl import DiagonalNormal
+from vaelib.likelihood import Bernoulli, Likelihood
 from vaelib.reparam import reparameterize
 
-__all__ = [
-    "VAE",
-    "Autoencoder",
-    "Bernoulli",
-    "ContinuousBernoulli",
-    "DeepLatentModel",
-    "Gaussian",
-    "Likelihood",
-]
-
-
-class Likelihood(nn.Module):
-    """A family p(x | z), independent over pixels, whose parameters are a decoder's raw output."""
-
-    support: constraints.Constraint
-    remedy: str  # what x must be, for the error message
-
-    def forward(self, raw: Tensor) -> Distribution:
-        """p(x | z) from raw ``[*batch, pixel]``; its ``log_prob`` sums over pixels."""
-        raise NotImplementedError
-
-    def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One x per row of raw."""
-        raise NotImplementedError
-
-    def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        """log p(x | z) in nats of every x ``[batch, pixel]`` with every raw ``[cells, pixel]``."""
-        return self(raw).log_prob(x[:, None])
-
-
-class Bernoulli(Likelihood):
-    """p(x | z) of binarized pixels, x in {0, 1}. The decoder's output is the logits."""
-
-    support = constraints.boolean
-    remedy = "only 0 and 1 (vaelib.data.binarize makes them; ContinuousBernoulli takes grey pixels)"
-
-    def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
-        return Independent(torch_distributions.Bernoulli(logits=raw, validate_args=False), 1)
-
-    def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        return torch.bernoulli(raw.sigmoid(), generator=generator)
-
-    def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        r"""As $x^\top \ell - \sum \log(1 + e^{\ell})$: a matrix product, no 3-D tensor."""
-        return x @ raw.mT - softplus(raw).sum(-1)
-
-
-class ContinuousBernoulli(Likelihood):
-    """p(x | z) of grey pixels, x in [0, 1] (Loaiza-Ganem and Cunningham, arXiv:1907.06845).
-
-    A Bernoulli's formula on grey pixels does not integrate to one; this is the density that does.
-    """
-
-    support = constraints.unit_interval
-    remedy = "values in [0, 1] (uint8 pixels divided by 255)"
-
-    def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
-        distribution = torch_distributions.ContinuousBernoulli(logits=raw, validate_args=False)
-        return Independent(distribution, 1)
-
-    def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        uniform = torch.empty_like(raw).uniform_(generator=generator)
-        return torch_distributions.ContinuousBernoulli(logits=raw).icdf(uniform)
-
-
-class Gaussian(Likelihood):
-    r"""p(x | z) = N(raw, σ² I) of real pixels, with its constant.
-
-    Args:
-        logvar: $\log\sigma^2$, where it starts.
-        learned: False keeps it there.
-    """
-
-    support = constraints.real
-    remedy = "real numbers"
-
-    def __init__(self, logvar: float = 0.0, *, learned: bool = True) -> None:
-        super().__init__()
-        self.logvar = nn.Parameter(torch.tensor(logvar), requires_grad=learned)
-
-    def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
-        return DiagonalNormal(raw, self.logvar.expand_as(raw))
-
-    def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
-        eps = torch.empty_like(raw).normal_(generator=generator)
-        return reparameterize(raw, self.logvar.expand_as(raw), eps)
-
-    def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        """As a matrix product: the square of the distance is a sum of two norms and a product."""
-        squared = x.square().sum(-1, keepdim=True) - 2 * x @ raw.mT + raw.square().sum(-1)
-        constant = x.shape[-1] * (math.log(2 * math.pi) + self.logvar)
-        return -0.5 * (squared * torch.exp(-self.logvar) + constant)
+__all__ = ["VAE", "Autoencoder", "DeepLatentModel"]
 
 
 class DeepLatentModel(nn.Module):
@@ -125,8 +26,8 @@ class DeepLatentModel(nn.Module):
     Args:
         decoder: module from ``[batch, latent]`` to ``[batch, pixels]`` with integer attributes
             ``latent`` and ``pixels``; see `vaelib.nets`.
-        likelihood: what the decoder's output means; must fit the data. `Bernoulli` (the default)
-            for binarized pixels, `ContinuousBernoulli` or `Gaussian` for grey ones.
+        likelihood: what the decoder's output means; must fit the data. see `vaelib.likelihood`.
+            `Bernoulli`, for binarized pixels, if None.
         prior: p(z), a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal``; N(0, I) if None.
 
     Raises:
