@@ -1,5 +1,6 @@
 """Build the site into _build/html as strictly as it goes, and print its first page's address."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,11 @@ def main() -> int:
     with log.open("w") as out:
         code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT).returncode
     if code or not (SITE / "index.html").exists():
-        print(log.read_text()[-6000:])
+        lines = log.read_text().splitlines()
+        print("\n".join([x for x in lines if "WARNING" in x or "ERROR" in x] or lines[-40:]))
         print(f"the site was not built: see above, or {log.relative_to(ROOT)}")
+        # Sphinx warns of a page only when it reads it: the next build has to read them all.
+        shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
         return 1
     print(f"built {(SITE / 'index.html').as_uri()}")
     return 0

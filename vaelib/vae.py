@@ -27,7 +27,7 @@ class DeepLatentModel(nn.Module):
         decoder: module from ``[batch, latent]`` to ``[batch, pixels]`` with integer attributes
             ``latent`` and ``pixels``; see `vaelib.nets`.
         likelihood: what the decoder's output means; must fit the data. see `vaelib.likelihood`.
-            `Bernoulli`, for binarized pixels, if None.
+            `~vaelib.likelihood.Bernoulli`, for binarized pixels, if None.
         prior: p(z), a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal``; N(0, I) if None.
 
     Raises:
