@@ -13,7 +13,7 @@ pytestmark = pytest.mark.soak
 @pytest.mark.parametrize(
     ("latent", "epochs", "net", "spread", "least"),
     [
-        (2, 28, {"hidden": (300, 300), "activation": torch.nn.Tanh}, 1.0, -146.0),
+        (2, 25, {"hidden": (300, 300), "activation": torch.nn.Tanh}, 1.0, -146.0),
         (16, 24, {}, 10.0, -103.0),
     ],
 )
