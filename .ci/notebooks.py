@@ -1,6 +1,6 @@
-"""Run the chapters in the order of _toc.yml, each on a fresh kernel, and store normalised outputs.
+"""Run the chapters in the order of _toc.yml, each on a fresh kernel, and store normalized outputs.
 
-Normalised: what changes from run to run although nothing changed (cell ids, time stamps, the
+Normalized: what changes from run to run although nothing changed (cell ids, time stamps, the
 kernel's version) is made constant, so that a diff shows only what did change.
 """
 
@@ -25,7 +25,7 @@ def chapters() -> list[Path]:
     return [path for name in files if (path := ROOT / f"{name}.ipynb").exists()]
 
 
-def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what no reader sees and every run changes; number the cells."""
     widgets = notebook.metadata.get("widgets")
     notebook.metadata = nbformat.from_dict(
@@ -72,7 +72,7 @@ def main(names: list[str]) -> int:
             notebook, timeout=600, kernel_name="python3", store_widget_state=True
         )
         client.execute(cwd=str(ROOT))
-        nbformat.write(normalise(notebook), path)
+        nbformat.write(normalize(notebook), path)
         print(f"{path.relative_to(ROOT)}: {time.perf_counter() - start:.0f} s")
     return 0
 

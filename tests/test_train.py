@@ -1,4 +1,4 @@
-"""train: the loop minimises what it is given, with the data, order and noise that it is told."""
+"""train: the loop minimizes what it is given, with the data, order and noise that it is told."""
 
 import math
 

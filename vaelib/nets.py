@@ -73,7 +73,7 @@ class MLPEncoder(TwoHeads):
         pixels, latent: sizes of x and z.
         hidden: widths of the hidden layers.
         activation: between the layers.
-        spread: factor on the initial weights of loc. As torch initialises it, loc differs by
+        spread: factor on the initial weights of loc. As torch initializes it, loc differs by
             hundredths from image to image, while z has noise of size 1: at the first steps z tells
             the decoder nothing, and the KL switches many latent dimensions off, often for good.
             With 10 and a dozen dimensions or more, far more of them stay in use.

@@ -31,7 +31,7 @@ def fit(
     generator: torch.Generator | None = None,
     progress: bool = True,
 ) -> list[Epoch]:
-    """Minimise a model's loss with Adam; the learning rate falls to 0 along half a cosine.
+    """Minimize a model's loss with Adam; the learning rate falls to 0 along half a cosine.
 
     Args:
         model: ``model(x, generator=generator)`` returns a scalar loss, a mean over the batch. It is
