@@ -9,7 +9,7 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from vaelib.kl import DiagonalNormal
-from vaelib.latent import LinearGaussian, grid, grid_evidence
+from vaelib.latent import LinearGaussian, NonlinearGaussian, grid, grid_evidence
 
 
 @pytest.fixture
@@ -152,3 +152,16 @@ def test_errors_say_what_was_expected_and_got(model):
         LinearGaussian.fit(torch.zeros(9, 5), 5)
     with pytest.raises(ValueError, match="1 or 2 latent dimensions, got 3"):
         grid(3)
+
+
+def test_a_nonlinear_model_with_a_linear_function_is_the_linear_one(generator):
+    weight, bias = torch.randn(4, 2, generator=generator), torch.randn(4, generator=generator)
+    linear = LinearGaussian(weight, bias, torch.tensor(0.3))
+    same = NonlinearGaussian(lambda z: z @ weight.mT + bias, latent=2, variance=0.3)
+    x, z = same.sample(1000, generator=generator)
+    torch.testing.assert_close(same.log_joint(x, z), linear.log_joint(x, z))
+    noise = x - linear.decode(z).mean
+    assert abs(noise.var().item() - 0.3) < 5 * 0.3 * math.sqrt(2 / 4000)
+    assert abs(z.var().item() - 1) < 5 * math.sqrt(2 / 2000)
+    with pytest.raises(ValueError, match=r"variance > 0 and latent ≥ 1, got 0.0 and 1"):
+        NonlinearGaussian(torch.sin, latent=1, variance=0.0)

@@ -84,7 +84,7 @@ def test_every_picture_has_words_of_its_own(path):
 @each()
 def test_a_chapter_never_redefines_what_vaelib_exports(path):
     exported = set()
-    for module in (ROOT / "vaelib").glob("*.py"):
+    for module in (ROOT / "vaelib").rglob("*.py"):
         listed = re.search(r"__all__ = (\[.*?\])", module.read_text(), re.DOTALL)
         exported |= set(ast.literal_eval(listed[1])) if listed else set()
     assert exported

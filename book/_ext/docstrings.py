@@ -3,6 +3,7 @@
 `$x$` becomes the role ``math`` and `$$x$$` the directive, before napoleon sees the text.
 """
 
+import importlib
 import re
 
 
@@ -25,7 +26,15 @@ def _inline(match):
     return f":math:`{' '.join(match[1].split())}`"
 
 
+def name_by_package(app):
+    """vaelib.latent is a package that re-exports its parts: pages and links name the package."""
+    package = importlib.import_module("vaelib.latent")
+    for name in package.__all__:
+        getattr(package, name).__module__ = package.__name__
+
+
 def setup(app):
+    app.connect("builder-inited", name_by_package)
     # Priority below napoleon's 500: it must find roles, not dollars.
     app.connect("autodoc-process-docstring", dollars_to_math, priority=400)
     return {"parallel_read_safe": True}

@@ -1,13 +1,12 @@
-"""Latent variable models that can be solved exactly: the evidence and the posterior.
+"""Models with a Gaussian prior and Gaussian noise: linear, solved in closed form, or not linear.
 
 `LinearGaussian` is the keystone of the course: its evidence, posterior and ELBO are closed forms,
-so every estimator in the package has an exact oracle. `grid` and `grid_evidence` solve any model
-whose latent space has one or two dimensions, neural ones too, by summing over all of it.
+so every estimator in the package has an exact oracle.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,7 +15,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from vaelib.kl import DiagonalNormal
 
-__all__ = ["Grid", "GridPosterior", "LinearGaussian", "grid", "grid_evidence"]
+__all__ = ["LinearGaussian", "NonlinearGaussian"]
 
 
 @dataclass(frozen=True)
@@ -175,52 +174,61 @@ class LinearGaussian:
             raise ValueError("LinearGaussian: expected finite x, got NaN or an infinity")
 
 
-class Grid(NamedTuple):
-    """Midpoints of equal cells that cover a latent space, and the logarithm of a cell's volume."""
+@dataclass(frozen=True)
+class NonlinearGaussian:
+    r"""$p(z) = N(0, I)$ and $p(x \mid z) = N(f(z), \sigma^2 I)$ with any function f.
 
-    z: Tensor  # [points ** latent, latent]
-    log_cell: float
-
-
-def grid(latent: int, *, points: int = 200, extent: float = 6.0) -> Grid:
-    """Equal cells over [-extent, extent] in each of one or two latent dimensions.
+    With one or two latent dimensions its evidence and posterior are sums over a `grid`:
+    ``grid_evidence(model.log_joint(x[:, None], z), log_cell)``.
 
     Args:
-        latent: 1 or 2; a sum over a grid of more dimensions takes too long.
-        points: cells along each axis.
-        extent: half the width. Beyond 6 a standard normal holds less than 2e-9 of its mass.
+        function: f, from z ``[*batch, latent]`` to ``[*batch, pixel]``.
+        latent: number of latent dimensions.
+        variance: $\sigma^2 > 0$.
 
-    >>> grid(1, points=4, extent=2.0).z.flatten()
-    tensor([-1.5000, -0.5000,  0.5000,  1.5000])
+    Raises:
+        ValueError: if the variance is not positive or there is no latent dimension.
+
+    >>> model = NonlinearGaussian(torch.sin, latent=1, variance=0.25)
+    >>> model.decode(torch.tensor([[0.0]])).stddev
+    tensor([[0.5000]])
     """
-    if latent not in (1, 2):
-        raise ValueError(f"grid: expected 1 or 2 latent dimensions, got {latent}")
-    cell = 2 * extent / points
-    axis = -extent + cell * (torch.arange(points) + 0.5)
-    return Grid(torch.cartesian_prod(*[axis] * latent).view(-1, latent), latent * math.log(cell))
 
+    function: Callable[[Tensor], Tensor]
+    latent: int
+    variance: float
 
-class GridPosterior(NamedTuple):
-    """The exact solution on a grid, in nats."""
+    def __post_init__(self) -> None:
+        if not self.variance > 0 or self.latent < 1:
+            raise ValueError(
+                f"NonlinearGaussian: expected variance > 0 and latent ≥ 1, got {self.variance} "
+                f"and {self.latent}"
+            )
 
-    log_evidence: Tensor  # [batch]
-    log_density: Tensor  # log p(z | x) at the cells, [batch, cells]
+    @property
+    def prior(self) -> DiagonalNormal:
+        """p(z) = N(0, I)."""
+        zeros = torch.zeros(self.latent)
+        return DiagonalNormal(zeros, zeros)
 
+    def decode(self, z: Float[Tensor, "*batch latent"]) -> DiagonalNormal:
+        """p(x | z), a diagonal normal over the pixels."""
+        loc = self.function(z)
+        return DiagonalNormal(loc, torch.full_like(loc, math.log(self.variance)))
 
-def grid_evidence(log_joint: Float[Tensor, "batch cells"], log_cell: float) -> GridPosterior:
-    r"""log p(x) and p(z | x) from the joint at every cell: $p(x) \approx \sum_c p(x, z_c)\,|c|$.
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) in nats, summed over pixels, shape ``[*batch]``."""
+        return self.decode(z).log_prob(x)
 
-    The midpoint rule is exact to many digits once a cell is small against the posterior; compare
-    two resolutions to know.
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) = log p(z) + log p(x | z) in nats, shape ``[*batch]``."""
+        return self.prior.log_prob(z) + self.log_likelihood(x, z)
 
-    Args:
-        log_joint: $\log p(x, z_c)$ for every datum and cell, shape ``[batch, cells]``, nats.
-        log_cell: logarithm of a cell's volume, from `grid`.
-
-    >>> z, log_cell = grid(1)
-    >>> log_joint = -0.5 * z.mT**2 - 0.5 * math.log(2 * math.pi)  # a prior that x does not change
-    >>> abs(grid_evidence(log_joint, log_cell).log_evidence.item()) < 1e-5
-    True
-    """
-    log_evidence = torch.logsumexp(log_joint, -1) + log_cell
-    return GridPosterior(log_evidence, log_joint - log_evidence[:, None])
+    def sample(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n latent"]]:
+        """n pairs (x, z) by ancestral sampling: z from the prior, then x given z."""
+        z = torch.empty(n, self.latent).normal_(generator=generator)
+        loc = self.function(z)
+        noise = torch.empty_like(loc).normal_(generator=generator)
+        return loc + self.variance**0.5 * noise, z

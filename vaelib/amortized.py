@@ -1,0 +1,3 @@
+"""Inference as a function: one network from x to the parameters of q(z | x), for all x."""
+
+__all__: list[str] = []
