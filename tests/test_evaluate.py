@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from test_vae import linear_vae_at_optimum
 
 from vaelib import evaluate, nets
 from vaelib.latent import LinearGaussian
+from vaelib.likelihood import Gaussian
 from vaelib.vae import VAE
 
 
@@ -84,3 +86,28 @@ def test_bad_requests_are_refused():
         evaluate.elbo(model, torch.zeros(1, 6))
     with pytest.raises(ValueError, match="got 3 and 0"):
         evaluate.elbo(model, torch.zeros(3, 6), samples=0)
+
+
+@pytest.mark.parametrize(("variance", "active"), [(2.0, 6), (1.0, 12)])
+def test_active_units_of_the_best_linear_vae_are_the_eigenvalues_above_the_noise(
+    digits, variance, active
+):
+    """At the optimum of the linear VAE, put there by its closed form: nothing is trained."""
+    x = digits.train.float() / 255
+    exact = LinearGaussian.fit(x.double(), 20, variance=variance)
+    model = VAE(
+        nets.LinearEncoder(784, 20),
+        nets.MLPDecoder(20, 784, hidden=()),
+        likelihood=Gaussian(math.log(variance), learned=False),
+    )
+    at = lambda x: exact.posterior(x.double()).mean  # noqa: E731
+    gain = at(torch.eye(784)) - at(torch.zeros(784))  # the posterior mean is linear in x
+    with torch.no_grad():
+        model.encoder.loc.weight.copy_(gain.mT)
+    mask = evaluate.active_units(model, x)
+    assert mask.dtype == torch.bool
+    assert mask.sum() == active
+    eigenvalues = np.linalg.eigvalsh(np.cov(x.numpy().T.astype(float), bias=True))
+    assert (eigenvalues > variance).sum() == active
+    with pytest.raises(ValueError, match="at least 2 data for a variance, got 1"):
+        evaluate.active_units(model, x[:1])

@@ -6,6 +6,7 @@ numbers that a likelihood can take (0 or 1, or grey in [0, 1]) in `binarize` and
 
 import gzip
 import hashlib
+import json
 import os
 import zlib
 from pathlib import Path
@@ -16,7 +17,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-__all__ = ["Binarization", "Images", "binarize", "digits", "fashion_mnist", "mnist"]
+__all__ = [
+    "Binarization",
+    "Images",
+    "binarize",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "recorded",
+]
 
 Binarization = Literal["dynamic", "threshold", "none"]
 
@@ -44,6 +53,30 @@ def digits() -> Images:
         images = torch.from_numpy(archive["images"]).flatten(1)
         labels = torch.from_numpy(archive["labels"])
     return Images(images[:8000], labels[:8000], images[8000:], labels[8000:])
+
+
+def recorded(name: str) -> dict:
+    """A recorded run that ships with the package: what takes too long for a chapter.
+
+    Args:
+        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, by
+            ``benchmarks/sweep.py``.
+
+    Returns:
+        ``points``, and where they come from: ``command``, ``commit``, ``device``, ``versions``,
+        ``date``.
+
+    Raises:
+        ValueError: if there is no record of that name.
+
+    >>> recorded("sweep")["command"]
+    'python benchmarks/sweep.py'
+    """
+    folder = Path(__file__).parent / "results"
+    names = sorted(path.stem for path in folder.glob("*.json"))
+    if name not in names:
+        raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 def binarize(

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vaelib.vae import VAE
 
-__all__ = ["ElboEstimate", "elbo"]
+__all__ = ["ElboEstimate", "active_units", "elbo"]
 
 
 class ElboEstimate(NamedTuple):
@@ -77,3 +77,34 @@ def elbo(
         first.mean().item(),
         second.mean().item(),
     )
+
+
+@torch.no_grad()
+def active_units(
+    model: VAE, x: Float[Tensor, "n pixel"], *, threshold: float = 0.01
+) -> Bool[Tensor, " latent"]:
+    r"""Which latent dimensions tell data apart: $\mathrm{Var}_x(E_{q(z|x)}[z]) >$ threshold.
+
+    A dimension whose posterior mean is the same for every x carries nothing. For the linear VAE at
+    its optimum the variance is $1 - \sigma^2/\lambda$ in the direction of an eigenvalue
+    $\lambda > \sigma^2$ of the data's covariance, and 0 otherwise.
+
+    Args:
+        model: a trained `vaelib.vae.VAE`.
+        x: data, shape ``[n, pixel]``; the count depends on them, so say which.
+        threshold: the customary one; between 0.001 and 0.1 a trained model's count hardly moves,
+            unless training stopped early.
+
+    Returns:
+        One boolean per latent dimension; its sum is the count.
+
+    Raises:
+        ValueError: if there are fewer than two data, or they do not fit the model.
+
+    References:
+        Burda, Grosse and Salakhutdinov (arXiv:1509.00519), section 5.1.
+    """
+    model.require_data(x)
+    if len(x) < 2:
+        raise ValueError(f"active_units: expected at least 2 data for a variance, got {len(x)}")
+    return model.encode(x).loc.var(0) > threshold
