@@ -6,7 +6,9 @@ what takes longer; names as arguments run only those checks.
 """
 
 import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -65,11 +67,30 @@ def nbval(paths: list[str]) -> Result:
     return pytest("nbval", *options, "-W", "ignore", *(paths or ["book"]))
 
 
+def spelling(paths: list[str]) -> Result:
+    """codespell over the words of the chapters (no code, no pictures) and of all the rest."""
+    folder = ROOT / "_build" / "prose"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in (ROOT / "book").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        words = [
+            "".join(cell["source"])
+            if cell["cell_type"] == "markdown"
+            else json.dumps(cell["metadata"].get("mystnb", {}), ensure_ascii=False)
+            for cell in cells
+        ]
+        (folder / f"{path.stem}.md").write_text("\n\n".join(words))
+    everything = [folder, *(ROOT / "book").glob("*.md"), *ROOT.glob("*.md"), "vaelib", "tests"]
+    return tool(BIN / "codespell", *(paths or everything))
+
+
 CHECKS = {
     "ruff": lambda _: tool(BIN / "ruff", "check", "."),
     "format": lambda _: tool(BIN / "ruff", "format", "--check", "."),
     "mypy": lambda _: tool(BIN / "mypy"),
     "imports": lambda _: tool(BIN / "lint-imports", "--no-cache"),
+    "spelling": spelling,
     "unit": unit,
     "doctest": lambda _: pytest("doctest", "--doctest-modules", "vaelib"),
     "nbval": nbval,

@@ -28,7 +28,7 @@ SEEDS = (0, 1)
 
 
 def train_point(*, beta: float, latent: int, seed: int) -> dict:
-    """The 16-D VAE of the chapter with another β, size or seed: 24 epochs on the bundled digits, evaluated on the 2,000 held-out ones."""
+    """The chapter's 16-D VAE at another β, size or seed, evaluated on the 2,000 held-out digits."""
     digits = data.digits()
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)

@@ -4,6 +4,7 @@ Images are ``uint8`` tensors ``[n, 784]`` with values 0 to 255, one row per imag
 numbers that a likelihood can take (0 or 1, or grey in [0, 1]) in `binarize` and nowhere else.
 """
 
+import base64
 import gzip
 import hashlib
 import json
@@ -64,7 +65,7 @@ def recorded(name: str) -> dict:
 
     Returns:
         ``points``, and where they come from: ``command``, ``commit``, ``device``, ``versions``,
-        ``date``.
+        ``date``. A point's ``means``, if it has them, are pictures ``[n, 784]`` in [0, 1].
 
     Raises:
         ValueError: if there is no record of that name.
@@ -76,7 +77,12 @@ def recorded(name: str) -> dict:
     names = sorted(path.stem for path in folder.glob("*.json"))
     if name not in names:
         raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")
-    return json.loads((folder / f"{name}.json").read_text())
+    record = json.loads((folder / f"{name}.json").read_text())
+    for point in record["points"]:
+        if "means" in point:
+            grey = np.frombuffer(base64.b64decode(point["means"]), np.uint8)
+            point["means"] = torch.from_numpy(grey / np.float32(255)).view(-1, 784)
+    return record
 
 
 def binarize(

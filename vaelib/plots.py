@@ -100,12 +100,13 @@ def ellipses(
     colors: Sequence[object] | None = None,
     radius: float = 2.0,
     lw: float = 1.5,
+    style: str = "-",
 ) -> None:
     """The curve ``radius`` standard deviations around each mean; 2 hold 86 % of a 2-D normal."""
     colors = colors or [PALETTE[0]] * len(loc)
     for centre, s, color in zip(loc.tolist(), scale.tolist(), colors, strict=True):
         width, height = 2 * radius * s[0], 2 * radius * s[1]
-        ax.add_patch(Ellipse(centre, width, height, fc="none", ec=color, lw=lw))
+        ax.add_patch(Ellipse(centre, width, height, fc="none", ec=color, lw=lw, ls=style))
         ax.plot(*centre, ".", color=color, ms=4)
 
 
