@@ -1,9 +1,10 @@
-"""Train the VAE of chapter `vae` at several β and latent sizes; store what the chapter shows.
+"""Runs of chapter `vae` that take too long for a page; what it shows of them is stored.
 
-    python benchmarks/sweep.py             all points, into vaelib/results/sweep.json (20 minutes)
-    python benchmarks/sweep.py --print     the same, only printed
+    python benchmarks/sweep.py                 several β and latent sizes (20 minutes)
+    python benchmarks/sweep.py neighbours      nearest neighbours in the codes, four seeds (5 minutes)
 
-Each point is one call of `train_point`; tests/test_sweep.py runs one of them again.
+They are stored in vaelib/results/sweep.json and neighbours.json; with --print they are only
+printed. Each point is one call of a function here; tests/test_sweep.py runs one of them again.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import torch
 
 import vaelib
 from vaelib import data, evaluate, nets, train
-from vaelib.vae import VAE
+from vaelib.vae import VAE, Autoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
-STORED = ROOT / "vaelib" / "results" / "sweep.json"
+STORED = ROOT / "vaelib" / "results"
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)
@@ -63,11 +64,43 @@ def train_point(*, beta: float, latent: int, seed: int) -> dict:
     }
 
 
-def main() -> None:
-    """Train all points and store them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--print", action="store_true", help="do not store")
-    options = parser.parse_args()
+def neighbour_point(*, seed: int) -> dict:
+    """How well five neighbours among the training codes name a held-out digit, in two planes."""
+    digits = data.digits()
+    net = {"hidden": (300, 300), "activation": torch.nn.Tanh}
+    torch.manual_seed(seed)
+    models = {
+        "autoencoder": Autoencoder(
+            nets.MLP([784, 300, 300, 2], activation=torch.nn.Tanh), nets.MLPDecoder(2, 784, **net)
+        ),
+        "vae": VAE(nets.MLPEncoder(784, 2, **net), nets.MLPDecoder(2, 784, **net)),
+    }
+    point: dict = {"seed": seed}
+    for name, model in models.items():
+        generator = torch.Generator().manual_seed(seed)
+        train.fit(
+            model,
+            digits.train,
+            epochs=25,
+            lr=3e-3,
+            batch_size=64,
+            generator=generator,
+            progress=False,
+        )
+        with torch.no_grad():
+            codes = [
+                model.encode(data.binarize(images, generator=generator))
+                for images in (digits.train, digits.test)
+            ]
+        memory, query = codes if name == "autoencoder" else (q.loc for q in codes)
+        near = torch.cdist(query, memory).topk(5, largest=False).indices
+        votes = digits.train_labels[near].long().mode(1).values
+        point[name] = round((votes == digits.test_labels).double().mean().item(), 4)
+    return point
+
+
+def sweep() -> list[dict]:
+    """All β at 16 latent dimensions, all latent sizes at β = 1."""
     grid = [(beta, 16) for beta in BETAS] + [(1.0, k) for k in LATENTS if k != 16]
     points = []
     for beta, latent in grid:
@@ -76,11 +109,33 @@ def main() -> None:
             print({k: v for k, v in points[-1].items() if k != "means"}, flush=True)
             if seed != SEEDS[0]:
                 del points[-1]["means"]  # one seed's pictures are enough
+    return points
+
+
+def neighbours() -> list[dict]:
+    """Four seeds."""
+    points = []
+    for seed in range(4):
+        points.append(neighbour_point(seed=seed))
+        print(points[-1], flush=True)
+    return points
+
+
+def main() -> None:
+    """Run what was asked for, and store it with where it comes from."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=["sweep", "neighbours"], default="sweep")
+    parser.add_argument("--print", action="store_true", help="do not store")
+    options = parser.parse_args()
+    points = {"sweep": sweep, "neighbours": neighbours}[options.what]()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
+    name = "" if options.what == "sweep" else f" {options.what}"
     record = {
-        "command": "python benchmarks/sweep.py",
+        "command": f"python benchmarks/sweep.py{name}",
         "commit": commit,
         "device": platform.processor() or platform.machine(),
         "versions": {"vaelib": vaelib.__version__, "torch": torch.__version__},
@@ -88,8 +143,8 @@ def main() -> None:
         "points": points,
     }
     if not options.print:
-        STORED.parent.mkdir(exist_ok=True)
-        STORED.write_text(json.dumps(record, indent=1) + "\n")
+        STORED.mkdir(exist_ok=True)
+        (STORED / f"{options.what}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

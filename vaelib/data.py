@@ -60,8 +60,8 @@ def recorded(name: str) -> dict:
     """A recorded run that ships with the package: what takes too long for a chapter.
 
     Args:
-        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, by
-            ``benchmarks/sweep.py``.
+        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, or
+            ``"neighbours"``, nearest neighbours in its codes; by ``benchmarks/sweep.py``.
 
     Returns:
         ``points``, and where they come from: ``command``, ``commit``, ``device``, ``versions``,
