@@ -1,7 +1,7 @@
 """Runs of chapter `vae` that take too long for a page; what it shows of them is stored.
 
-    python benchmarks/sweep.py                 several β and latent sizes (20 minutes)
-    python benchmarks/sweep.py neighbours      nearest neighbours in the codes, four seeds (5 minutes)
+    python benchmarks/sweep.py                 several β and latent sizes (20 min)
+    python benchmarks/sweep.py neighbours      neighbours in the codes, four seeds (5 min)
 
 They are stored in vaelib/results/sweep.json and neighbours.json; with --print they are only
 printed. Each point is one call of a function here; tests/test_sweep.py runs one of them again.

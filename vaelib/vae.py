@@ -3,6 +3,8 @@
 `DeepLatentModel` is the model: a prior, and a likelihood whose parameters come from a decoder (θ).
 `VAE` adds an encoder for inference (φ). `Autoencoder` has two networks but no prior, so it is no
 model of x. The ``forward`` of the last two is the loss; the one minus sign of a bound stands there.
+
+Chapter: :doc:`/book/vae`.
 """
 
 from typing import cast
