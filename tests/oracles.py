@@ -4,11 +4,12 @@ Everything here is brute force: quadrature with mpmath, dense joint Gaussians wi
 pixels in Python. Slow and obvious is the point.
 """
 
+import itertools
 import math
 
 import mpmath
 import numpy as np
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 
 def kl_normal_by_quadrature(loc_q, scale_q, loc_p, scale_p):
@@ -125,6 +126,73 @@ def normal_log_density(x, loc, scale):
     return stats.norm(np.asarray(loc, float), np.asarray(scale, float)).logpdf(x).sum(-1)
 
 
+def two_bumps_log_density(z, at, width):
+    """log of the equal mixture of N(-at, width²) and N(at, width²)."""
+    return np.logaddexp(stats.norm.logpdf(z, -at, width), stats.norm.logpdf(z, at, width)) - np.log(
+        2
+    )
+
+
+def kl_by_quadrature(log_q, log_p, low, high):
+    """KL between any two one-dimensional densities, q holding next to nothing outside low..high."""
+
+    def integrand(z):
+        return math.exp(log_q(z)) * (log_q(z) - log_p(z))
+
+    pieces = np.linspace(low, high, 41)
+    return sum(
+        integrate.quad(integrand, a, b, epsabs=1e-13, epsrel=1e-12)[0]
+        for a, b in itertools.pairwise(pieces)
+    )
+
+
+def k3_moments_by_quadrature(loc_q, scale_q, loc_p, scale_p):
+    """Mean and standard deviation of r - 1 - log r with r = p/q under the normal q."""
+    q, p = stats.norm(loc_q, scale_q), stats.norm(loc_p, scale_p)
+
+    def moment(power):
+        def integrand(z):
+            log_r = p.logpdf(z) - q.logpdf(z)
+            return q.pdf(z) * (math.exp(log_r) - 1 - log_r) ** power
+
+        far = 14 * max(scale_q, scale_p)
+        return integrate.quad(integrand, loc_q - far, loc_q + far, points=[loc_q], limit=200)[0]
+
+    mean = moment(1)
+    return mean, math.sqrt(moment(2) - mean**2)
+
+
+def best_normal(divergence, loc, scale):
+    """Mean and scale of the normal at the local minimum of divergence(loc, scale) near a start."""
+    best = optimize.minimize(
+        lambda t: divergence(t[0], math.exp(t[1])),
+        [loc, math.log(scale)],
+        method="Nelder-Mead",
+        options={"xatol": 1e-6, "fatol": 1e-10},
+    )
+    return best.x[0], math.exp(best.x[1])
+
+
+def diagonal_floors_by_minimizing(sigma):
+    """Smallest KL(p ‖ q) and KL(q ‖ p), p = N(0, sigma) and q = N(0, diag), over q's variances."""
+
+    def kl(a, b):
+        return 0.5 * (
+            np.trace(np.linalg.solve(b, a))
+            - len(a)
+            + np.linalg.slogdet(b)[1]
+            - np.linalg.slogdet(a)[1]
+        )
+
+    return tuple(
+        optimize.minimize(f, np.zeros(len(sigma)), method="BFGS").fun
+        for f in (
+            lambda v: kl(sigma, np.diag(np.exp(v))),
+            lambda v: kl(np.diag(np.exp(v)), sigma),
+        )
+    )
+
+
 def gradient(f, value, step=1e-5):
     """Central differences of a scalar function of an array."""
     value = np.asarray(value, float)
@@ -135,3 +203,69 @@ def gradient(f, value, step=1e-5):
         down[index] -= step
         result[index] = (f(up) - f(down)) / (2 * step)
     return result
+
+
+def mixture_log_joint(proportion, loc, covariance, x):
+    """log p(x, k) for each datum and component, from scipy's normal densities."""
+    columns = [
+        math.log(p) + stats.multivariate_normal(m, c).logpdf(np.asarray(x))
+        for p, m, c in zip(proportion, loc, covariance, strict=True)
+    ]
+    return np.stack(columns, 1)
+
+
+def mixture_statistics(proportion, loc, covariance, x):
+    """Means of r, r x and r x xᵀ, datum by datum."""
+    x = np.asarray(x)
+    joint = np.exp(mixture_log_joint(proportion, loc, covariance, x))
+    r = joint / joint.sum(1, keepdims=True)
+    components, pixels = np.asarray(loc).shape
+    s0, s1 = np.zeros(components), np.zeros((components, pixels))
+    s2 = np.zeros((components, pixels, pixels))
+    for n in range(len(x)):
+        for k in range(components):
+            s0[k] += r[n, k] / len(x)
+            s1[k] += r[n, k] * x[n] / len(x)
+            s2[k] += r[n, k] * np.outer(x[n], x[n]) / len(x)
+    return s0, s1, s2
+
+
+def mixture_m_step(s0, s1, s2):
+    """The mixture whose expected statistics these are."""
+    loc = s1 / s0[:, None]
+    covariance = [s2[k] / s0[k] - np.outer(loc[k], loc[k]) for k in range(len(s0))]
+    return s0 / s0.sum(), loc, np.stack(covariance)
+
+
+def mixture_em_step(proportion, loc, covariance, x):
+    """One EM step, each covariance as a weighted mean of squared residuals from its new mean."""
+    x = np.asarray(x)
+    joint = np.exp(mixture_log_joint(proportion, loc, covariance, x))
+    r = joint / joint.sum(1, keepdims=True)
+    new_loc = [np.average(x, 0, r[:, k]) for k in range(len(loc))]
+    new_covariance = [
+        (x - m).T @ np.diag(r[:, k]) @ (x - m) / r[:, k].sum() for k, m in enumerate(new_loc)
+    ]
+    return r.mean(0), np.stack(new_loc), np.stack(new_covariance)
+
+
+def ppca_em_step(weight, variance, x):
+    """Tipping and Bishop's combined E and M step, from the data's covariance matrix S."""
+    x = np.asarray(x)
+    s = np.cov(x.T, bias=True)
+    k = weight.shape[1]
+    m_inverse = np.linalg.inv(weight.T @ weight + variance * np.eye(k))
+    sw = s @ weight
+    new = sw @ np.linalg.inv(variance * np.eye(k) + m_inverse @ weight.T @ sw)
+    return new, np.trace(s - sw @ m_inverse @ new.T) / len(s)
+
+
+def effective_sample_fraction(loc_p, scale_p, loc_q, scale_q):
+    """E_q[w]² / E_q[w²] with w = p / q for two normals on the line, by quadrature."""
+    p, q = stats.norm(loc_p, scale_p), stats.norm(loc_q, scale_q)
+
+    def integrand(z):
+        return math.exp(2 * p.logpdf(z) - q.logpdf(z))
+
+    value, _ = integrate.quad(integrand, -30, 30, points=[loc_p, loc_q], epsabs=0, epsrel=1e-12)
+    return 1 / value

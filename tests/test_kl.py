@@ -1,4 +1,5 @@
-"""kl: closed forms against quadrature, value and gradient; Monte Carlo within its own error."""
+"""kl: closed forms, sums over a line and fits against quadrature and search; Monte Carlo within its
+own error."""
 
 import math
 
@@ -6,9 +7,20 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal, Uniform, kl_divergence
 
-from vaelib.kl import DiagonalNormal, kl_monte_carlo, kl_normal, kl_standard_normal
+from vaelib.kl import (
+    DiagonalNormal,
+    fit_forward,
+    fit_reverse,
+    kl_line,
+    kl_monte_carlo,
+    kl_monte_carlo_k3,
+    kl_normal,
+    kl_standard_normal,
+)
+
+LINE = torch.linspace(-12.0, 12.0, 1201, dtype=torch.float64)
 
 
 def draw(generator, *shape, dtype=torch.float64):
@@ -96,6 +108,125 @@ def test_monte_carlo_value_and_standard_error(generator):
     assert estimate.standard_error.item() == pytest.approx(error, rel=0.02)
 
 
+def one(loc, scale):
+    """A normal over one dimension, in float64."""
+    return DiagonalNormal(
+        torch.tensor([loc], dtype=torch.float64),
+        torch.tensor([2 * math.log(scale)], dtype=torch.float64),
+    )
+
+
+@pytest.mark.parametrize("pair", [(0.5, 1.3, 0.0, 1.0), (0.1, 1.0, 0.0, 1.0), (0.0, 0.9, 0.3, 1.0)])
+def test_k3_value_and_standard_error(generator, pair):
+    """Where its variance is finite. The mean of n draws is off by its deviation over √n; the
+    sample deviation of these heavy-tailed draws is good to some per cent only."""
+    n, (m, s, _, _) = 400_000, pair
+    mean, deviation = oracles.k3_moments_by_quadrature(*pair)
+    z = m + s * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    estimate = kl_monte_carlo_k3(one(m, s), one(*pair[2:]), z)
+    assert mean == pytest.approx(oracles.kl_normal_by_quadrature(*pair), rel=1e-6)
+    assert abs(estimate.mean.item() - mean) < 4 * deviation / math.sqrt(n)
+    assert estimate.standard_error.item() == pytest.approx(deviation / math.sqrt(n), rel=0.05)
+
+
+def test_k3_of_one_draw_is_by_hand_and_never_negative():
+    """q = N(0, 1), p = N(1, 1): log r = z - ½."""
+    z = torch.tensor([[2.0], [0.5], [-1.0]], dtype=torch.float64)
+    by_hand = [math.exp(v - 0.5) - 1 - (v - 0.5) for v in (2.0, 0.5, -1.0)]
+    mean, _ = kl_monte_carlo_k3(one(0.0, 1.0), one(1.0, 1.0), z)
+    assert mean.item() == pytest.approx(sum(by_hand) / 3, rel=1e-12)
+    singles = [kl_monte_carlo_k3(one(0.0, 1.0), one(1.0, 1.0), v.expand(2, 1)).mean for v in z]
+    assert min(singles) >= 0
+
+
+def test_k3_is_off_where_the_supports_differ():
+    """Off by the probability that p gives to the support of q, minus 1; k1 is not."""
+    inner, outer = Uniform(0.0, 1.0), Uniform(0.0, 4.0)
+    z = torch.linspace(0.01, 0.99, 50)
+    assert kl_monte_carlo(inner, outer, z).mean.item() == pytest.approx(math.log(4), rel=1e-6)
+    off = kl_monte_carlo_k3(inner, outer, z).mean.item() - math.log(4)
+    assert off == pytest.approx(1 / 4 - 1, rel=1e-6)
+
+
+def test_line_equals_quadrature_both_ways():
+    def log_p(z):
+        return oracles.two_bumps_log_density(z, 2.0, 0.5)
+
+    def log_q(z):
+        return oracles.stats.norm.logpdf(z, 0.7, 1.1)
+
+    on_line = torch.tensor(log_p(LINE.numpy())), torch.tensor(log_q(LINE.numpy()))
+    p_q = oracles.kl_by_quadrature(log_p, log_q, -8, 8)
+    q_p = oracles.kl_by_quadrature(log_q, log_p, -11, 11)
+    assert kl_line(on_line[0], on_line[1], LINE).item() == pytest.approx(p_q, rel=1e-9)
+    assert kl_line(on_line[1], on_line[0], LINE).item() == pytest.approx(q_p, rel=1e-9)
+
+
+def test_line_gradient_equals_the_closed_form():
+    theta = torch.tensor([[0.4], [-0.7]], dtype=torch.float64, requires_grad=True)
+    on_line = kl_line(
+        DiagonalNormal(*theta).log_prob(LINE[:, None]), one(0.0, 1.0).log_prob(LINE[:, None]), LINE
+    )
+    (slope,) = torch.autograd.grad(on_line, theta)
+    expected = [[0.4], [(math.exp(-0.7) - 1) / 2]]  # d/dμ ½μ², d/dlogvar ½(e^logvar - logvar)
+    np.testing.assert_allclose(slope, expected, rtol=1e-9)
+
+
+def test_line_where_the_supports_differ():
+    """Infinite in one direction only, and no NaN from 0 · log 0, in value or gradient."""
+    cells = torch.linspace(0.005, 1.995, 200, dtype=torch.float64)
+    wide = torch.full((200,), math.log(0.5), dtype=torch.float64, requires_grad=True)
+    narrow = torch.where(cells < 1, 0.0, -math.inf)
+    assert kl_line(wide, narrow, cells).item() == math.inf
+    inside = kl_line(narrow, wide, cells)
+    assert inside.item() == pytest.approx(math.log(2), rel=1e-9)
+    (slope,) = torch.autograd.grad(inside, wide)
+    np.testing.assert_allclose(slope, np.where(cells < 1, -0.01, 0.0), atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0])
+def test_forward_fit_equals_a_search(width):
+    log_p = oracles.two_bumps_log_density(LINE.numpy() - 0.3, 2.0, width)
+    q = fit_forward(torch.tensor(log_p + 5.0), LINE)  # a factor in p does not matter
+
+    def divergence(loc, scale):
+        log_q = oracles.stats.norm.logpdf(LINE.numpy(), loc, scale)
+        return np.sum(np.exp(log_p) * (log_p - log_q)) * 0.02
+
+    loc, scale = oracles.best_normal(divergence, 0.5, 1.5)
+    assert (q.loc.item(), q.stddev.item()) == pytest.approx((loc, scale), abs=1e-5)
+    assert (q.loc.item(), q.stddev.item()) == pytest.approx((0.3, math.sqrt(4 + width**2)))
+
+
+@pytest.mark.parametrize(
+    ("width", "loc", "scale", "value"),
+    [
+        (0.5, 1.0, 0.5, 0.693),
+        (0.5, -1.0, 0.5, 0.693),
+        (0.5, 0.0, 2.0, 1.871),
+        (1.0, 2.0, 1.0, 0.227),
+    ],
+)
+def test_reverse_fit_equals_a_search_from_the_same_start(width, loc, scale, value):
+    log_p = torch.tensor(oracles.two_bumps_log_density(LINE.numpy(), 2.0, width))
+    start = one(loc, scale)
+    q = fit_reverse(log_p + 5.0, LINE, start)  # a factor in p does not matter
+
+    def divergence(loc, scale):
+        # Points that move with q: shares neither the fit's points nor its gradient.
+        eps = np.linspace(-9, 9, 1801)
+        z = loc + scale * eps
+        surplus = oracles.stats.norm.logpdf(z, loc, scale)
+        surplus -= oracles.two_bumps_log_density(z, 2.0, width)
+        return np.sum(oracles.stats.norm.pdf(eps) * surplus) * 0.01
+
+    expected = oracles.best_normal(divergence, loc, scale)
+    assert (q.loc.item(), q.stddev.item()) == pytest.approx(expected, abs=1e-3)
+    assert kl_line(q.log_prob(LINE[:, None]), log_p, LINE).item() == pytest.approx(value, abs=1e-3)
+    assert (start.loc.item(), start.stddev.item()) == pytest.approx((loc, scale))
+    assert not q.loc.requires_grad
+
+
 @pytest.mark.usefixtures("plain_errors")
 def test_errors_say_what_was_expected_and_got():
     with pytest.raises(ValueError, match=r"one shape .* loc \(3, 2\), logvar \(2,\)"):
@@ -105,3 +236,11 @@ def test_errors_say_what_was_expected_and_got():
     q = DiagonalNormal(torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match=r"at least 2 samples .* got shape \(1, 2\)"):
         kl_monte_carlo(q, q, torch.zeros(1, 2))
+    with pytest.raises(ValueError, match=r"at least 2 samples .* got shape \(1, 2\)"):
+        kl_monte_carlo_k3(q, q, torch.zeros(1, 2))
+    line = torch.linspace(-1.0, 1.0, 201)
+    log_q = Normal(0.0, 1.0).log_prob(line)
+    with pytest.raises(
+        ValueError, match=r"sum to 1 over the line, got 0\.68.* from -1 to 1 in ste"
+    ):
+        kl_line(log_q, log_q, line)

@@ -2,6 +2,8 @@
 
 `LinearGaussian` is the keystone of the course: its evidence, posterior and ELBO are closed forms,
 so every estimator in the package has an exact oracle.
+
+Chapter: :doc:`/book/latent`.
 """
 
 import math
@@ -152,6 +154,33 @@ class LinearGaussian:
         sigma2 = eigenvalues[:-latent].mean() if variance is None else x.new_tensor(variance)
         scale = (eigenvalues[-latent:] - sigma2).clamp(min=0).sqrt()
         return cls((eigenvectors[:, -latent:] * scale).flip(-1), bias, sigma2)
+
+    def em_step(self, x: Float[Tensor, "n pixel"]) -> "LinearGaussian":
+        r"""One step of EM; the mean of `log_evidence` over x never falls.
+
+        b becomes the mean of x, its maximum-likelihood value whatever W and $\sigma^2$ are. The
+        E-step finds the posterior moments $\langle z \rangle$ and $\langle zz^\top \rangle$ of
+        every datum; the M-step is a regression of x on z:
+
+        $$W \leftarrow \Big(\sum_n (x_n - b)\langle z_n \rangle^\top\Big)
+          \Big(\sum_n \langle z_n z_n^\top \rangle\Big)^{-1}$$
+
+        and $\sigma^2$ the mean squared residual, expected over the same posteriors. No covariance
+        of pixels is formed: a step costs data x pixels x latent. At the maximum W spans the
+        principal subspace, but its columns need not be orthogonal: compare $WW^\top$ with `fit`.
+
+        References:
+            Tipping and Bishop (1999), appendix B; Roweis, EM Algorithms for PCA and SPCA (1998).
+        """
+        model = LinearGaussian(self.weight, x.mean(0), self.variance)
+        posterior, r = model.posterior(x), x - model.bias
+        z = posterior.mean
+        zz = z.mT @ z + posterior.covariance_matrix.sum(0)
+        xz = r.mT @ z
+        weight = torch.linalg.solve(zz, xz.mT).mT
+        # Σ⟨|r - Wz|²⟩ = Σ|r|² - 2 tr(Wᵀ Σ r⟨z⟩ᵀ) + tr(WᵀW Σ⟨zzᵀ⟩), and W Σ⟨zzᵀ⟩ = Σ r⟨z⟩ᵀ.
+        variance = (r.square().sum() - (weight * xz).sum()) / r.numel()
+        return LinearGaussian(weight, model.bias, variance)
 
     @property
     def _chol_m(self) -> Tensor:
