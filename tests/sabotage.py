@@ -166,6 +166,45 @@ BUGS = [
         "test_coverage_of_the_exact_posterior",
     ),
     Bug(
+        "kl: k3 without its r - 1",
+        "vaelib/kl.py",
+        swap("torch.expm1(log_r) - log_r", "-log_r"),
+        unit("kl"),
+        "test_k3_value|test_k3_of_one_draw",
+    ),
+    Bug(
+        "kl: k3 with the ratio upside down",
+        "vaelib/kl.py",
+        swap("log_r = p.log_prob(z) - q.log_prob(z)", "log_r = q.log_prob(z) - p.log_prob(z)"),
+        unit("kl"),
+        "test_k3_value|test_k3_of_one_draw",
+    ),
+    Bug(
+        "kl: the standard error without its root of n",
+        "vaelib/kl.py",
+        swap("values.std(0) / math.sqrt(len(values))", "values.std(0)"),
+        unit("kl"),
+        "test_monte_carlo_value_and_standard_error",
+    ),
+    Bug(
+        "kl: 0 times infinity on the line",
+        "vaelib/kl.py",
+        swap("torch.where(q > 0, log_q - log_p, torch.zeros_like(q))", "log_q - log_p"),
+        unit("kl"),
+        "test_line_where_the_supports_differ",
+    ),
+    Bug(
+        "kl: the reverse fit descends the forward KL",
+        "vaelib/kl.py",
+        swap(
+            "kl_line(DiagonalNormal(*theta).log_prob(z[:, None]), log_p, z)",
+            "kl_line(log_p.log_softmax(0) - (z[1] - z[0]).log(), "
+            "DiagonalNormal(*theta).log_prob(z[:, None]), z)",
+        ),
+        unit("kl"),
+        "test_reverse_fit_equals_a_search",
+    ),
+    Bug(
         "reparam: exp(logvar) taken as the scale",
         "vaelib/reparam.py",
         swap("loc + torch.exp(0.5 * logvar) * eps", "loc + torch.exp(logvar) * eps"),
@@ -228,6 +267,27 @@ BUGS = [
         swap("return log_w.mean(0)", "return log_w.exp().mean(0).log()"),
         unit("elbo"),
         "test_both_estimators_agree|by_hand|importance",
+    ),
+    Bug(
+        "elbo: the surrogate's weights favour the worst sample",
+        "vaelib/elbo.py",
+        swap("torch.softmax(log_w.detach(), 0)", "torch.softmax(-log_w.detach(), 0)"),
+        unit("elbo"),
+        "test_surrogate_has_the_gradient",
+    ),
+    Bug(
+        "elbo: the surrogate's weights keep their graph",
+        "vaelib/elbo.py",
+        swap("torch.softmax(log_w.detach(), 0)", "torch.softmax(log_w, 0)"),
+        unit("elbo"),
+        "test_surrogate_has_the_gradient",
+    ),
+    Bug(
+        "elbo: the surrogate's weights are all alike",
+        "vaelib/elbo.py",
+        swap("(torch.softmax(log_w.detach(), 0) * log_w).sum(0)", "log_w.mean(0)"),
+        unit("elbo"),
+        "test_surrogate_has_the_gradient",
     ),
     Bug(
         "elbo: log K forgotten",

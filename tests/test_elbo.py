@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from vaelib.elbo import elbo, importance_weighted_bound, log_weights, terms
+from vaelib.elbo import (
+    elbo,
+    importance_weighted_bound,
+    importance_weighted_surrogate,
+    log_weights,
+    terms,
+)
 from vaelib.kl import DiagonalNormal
 from vaelib.reparam import reparameterize
 
@@ -127,3 +133,29 @@ def test_importance_weighted_bound_by_hand():
     torch.testing.assert_close(
         importance_weighted_bound(log_w), torch.tensor([math.log(2.0), -1000.0])
     )
+
+
+def test_surrogate_has_the_gradient_of_the_bound_by_differences(generator):
+    log_w = torch.randn(6, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    importance_weighted_surrogate(log_w).sum().backward()
+
+    def bound(values):
+        return np.log(np.exp(values).mean(0)).sum()
+
+    expected = oracles.gradient(bound, log_w.detach().numpy())
+    np.testing.assert_allclose(log_w.grad, expected, atol=1e-7)
+
+
+def test_surrogate_is_above_the_bound_by_log_k_less_the_entropy(generator):
+    log_w = 3 * torch.randn(6, 50, generator=generator, dtype=torch.float64)
+    weights = np.exp(log_w.numpy())
+    share = weights / weights.sum(0)
+    expected = np.log(weights.mean(0)) + math.log(6) + (share * np.log(share)).sum(0)
+    np.testing.assert_allclose(importance_weighted_surrogate(log_w), expected, rtol=1e-10)
+
+
+def test_surrogate_survives_weights_that_do_not_fit_into_a_float():
+    log_w = torch.tensor([[-1000.0], [-1001.0]])
+    share = 1 / (1 + math.exp(-1))
+    expected = torch.tensor([-1000 * share - 1001 * (1 - share)])
+    torch.testing.assert_close(importance_weighted_surrogate(log_w), expected)

@@ -119,7 +119,7 @@ def fit_to_pairs(
     r"""Train q(z | x) on fresh pairs from a known model: maximize $E_{p(x, z)}[\log q(z \mid x)]$.
 
     $$E_{p(x,z)}[\log q(z \mid x)]
-      = -E_{p(x)}\big[\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))\big] - \text{const}$$
+      = -E_{p(x)}\big[\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x))\big] + \text{const}$$
 
     so the best q of a family is the one that the **posterior** finds least surprising, on average
     over x. No pair is used twice: there is no training set, and nothing to overfit.
@@ -153,7 +153,7 @@ def fit_to_pairs(
             f"fit_to_pairs: expected steps ≥ 1, batch_size ≥ 1 and lr > 0, got {steps}, "
             f"{batch_size}, {lr}"
         )
-    optimizer = torch.optim.Adam(q.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(q.parameters(), lr=lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     history = []
     for _ in range(steps):

@@ -6,6 +6,8 @@ the posterior, every log-weight equals log p(x), whatever z is.
 
 A model is anything with ``log_joint(x, z)``, and for the two terms ``log_likelihood(x, z)`` and
 ``prior``: `vaelib.latent.LinearGaussian` and `vaelib.vae.VAE` both are.
+
+Chapter: :doc:`/book/elbo`.
 """
 
 import math
@@ -21,6 +23,7 @@ __all__ = [
     "Terms",
     "elbo",
     "importance_weighted_bound",
+    "importance_weighted_surrogate",
     "log_weights",
     "terms",
 ]
@@ -110,6 +113,33 @@ def importance_weighted_bound(log_w: Float[Tensor, "samples *batch"]) -> Float[T
     tensor([2.])
     """
     return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def importance_weighted_surrogate(
+    log_w: Float[Tensor, "samples *batch"],
+) -> Float[Tensor, "*batch"]:
+    r"""What to differentiate for the importance-weighted bound; **its value is not a bound**.
+
+    $$\sum_k \tilde w_k \log w_k, \qquad \tilde w_k = \frac{w_k}{\sum_j w_j} \text{ held constant}$$
+
+    Its gradient is that of `importance_weighted_bound` on the same samples. Its value is above it by
+    $\log K - H(\tilde w) \ge 0$, and for large K above log p(x): log the bound instead.
+
+    Args:
+        log_w: log-weights of K independent samples, shape ``[K, *batch]``, with a graph.
+
+    Returns:
+        Shape ``[*batch]``, nats; maximize it, do not report it.
+
+    References:
+        Burda, Grosse and Salakhutdinov (arXiv:1509.00519), equation 14.
+
+    >>> log_w = torch.log(torch.tensor([[1.0], [3.0]])).requires_grad_()
+    >>> importance_weighted_surrogate(log_w).sum().backward()
+    >>> log_w.grad.flatten()  # the larger weight counts three times as much
+    tensor([0.2500, 0.7500])
+    """
+    return (torch.softmax(log_w.detach(), 0) * log_w).sum(0)
 
 
 def terms(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tensor) -> Terms:
