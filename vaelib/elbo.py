@@ -122,8 +122,8 @@ def importance_weighted_surrogate(
 
     $$\sum_k \tilde w_k \log w_k, \qquad \tilde w_k = \frac{w_k}{\sum_j w_j} \text{ held constant}$$
 
-    Its gradient is that of `importance_weighted_bound` on the same samples. Its value is above it by
-    $\log K - H(\tilde w) \ge 0$, and for large K above log p(x): log the bound instead.
+    Its gradient is that of `importance_weighted_bound` on the same samples. Its value is above it
+    by $\log K - H(\tilde w) \ge 0$, and for large K above log p(x): log the bound instead.
 
     Args:
         log_w: log-weights of K independent samples, shape ``[K, *batch]``, with a graph.
