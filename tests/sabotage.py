@@ -228,6 +228,36 @@ BUGS = [
         "test_jacobian_by_hand",
     ),
     Bug(
+        "reparam: the score-function gradient has the wrong sign",
+        "vaelib/reparam.py",
+        swap("(f - baseline).detach() * log_q", "(baseline - f).detach() * log_q"),
+        unit("reparam"),
+        "test_score_function_mean_and_variance",
+    ),
+    Bug(
+        "reparam: a sample's own value in its baseline",
+        "vaelib/reparam.py",
+        swap("(f.sum(0) - f) / (len(f) - 1)", "(f.sum(0) + 0 * f) / len(f)"),
+        unit("reparam"),
+        "test_leave_one_out_is_unbiased",
+    ),
+    Bug(
+        "reparam: the score is not stopped",
+        "vaelib/reparam.py",
+        swap(
+            "DiagonalNormal(q.loc.detach(), q.logvar.detach())", "DiagonalNormal(q.loc, q.logvar)"
+        ),
+        unit("reparam"),
+        "test_sticking_the_landing",
+    ),
+    Bug(
+        "reparam: the temperature multiplies",
+        "vaelib/reparam.py",
+        swap("(logits + gumbel) / temperature", "(logits + gumbel) * temperature"),
+        unit("reparam"),
+        "test_gumbel_softmax",
+    ),
+    Bug(
         "vae: a detached z",
         "vaelib/vae.py",
         swap(
