@@ -4,6 +4,7 @@ Everything here is brute force: quadrature with mpmath, dense joint Gaussians wi
 pixels in Python. Slow and obvious is the point.
 """
 
+import itertools
 import math
 
 import mpmath
@@ -141,7 +142,7 @@ def kl_by_quadrature(log_q, log_p, low, high):
     pieces = np.linspace(low, high, 41)
     return sum(
         integrate.quad(integrand, a, b, epsabs=1e-13, epsrel=1e-12)[0]
-        for a, b in zip(pieces[:-1], pieces[1:], strict=True)  # noqa: RUF007
+        for a, b in itertools.pairwise(pieces)
     )
 
 
