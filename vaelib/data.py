@@ -60,7 +60,7 @@ def recorded(name: str) -> dict:
     """A recorded run that ships with the package: what takes too long for a chapter.
 
     Args:
-        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, or
+        name: ``"sweep"``, the chapter's VAE at several beta and latent sizes, or
             ``"neighbours"``, nearest neighbours in its codes; by ``benchmarks/sweep.py``.
 
     Returns:

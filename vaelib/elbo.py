@@ -4,22 +4,23 @@ Everything starts from one quantity, the log-weight log p(x, z) - log q(z | x) o
 Its mean over q is the ELBO; log-mean-exp over K samples is the importance-weighted bound. When q is
 the posterior, every log-weight equals log p(x), whatever z is.
 
-A model is anything with ``log_joint(x, z)``, and for the two terms ``log_likelihood(x, z)`` and
-``prior``: `vaelib.latent.LinearGaussian` and `vaelib.vae.VAE` both are.
+A model is a `vaelib.latent.LatentVariableModel`: it has ``log_joint(x, z)``,
+``log_likelihood(x, z)`` and ``prior``, as `vaelib.latent.LinearGaussian` and `vaelib.vae.VAE` do.
 
 Chapter: :doc:`/book/elbo`.
 """
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from vaelib.latent import LatentVariableModel
+
 __all__ = [
-    "LatentVariableModel",
     "Terms",
     "elbo",
     "importance_weighted_bound",
@@ -27,21 +28,6 @@ __all__ = [
     "log_weights",
     "terms",
 ]
-
-
-@runtime_checkable
-class LatentVariableModel(Protocol):
-    """What this module needs to know of a model p(x, z) = p(z) p(x | z)."""
-
-    @property
-    def prior(self) -> Distribution:
-        """p(z)."""
-
-    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z) in nats, summed over pixels."""
-
-    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) in nats."""
 
 
 class Terms(NamedTuple):

@@ -250,7 +250,7 @@ def fit_forward(log_p: Float[Tensor, " cells"], z: Float[Tensor, " cells"]) -> D
         log_p, z: as for `fit_reverse`.
 
     Returns:
-        A normal over one dimension: ``loc`` and ``logvar`` of shape ``[1]``.
+        A normal over one dimension, ``loc`` and ``logvar`` of shape ``[1]``.
 
     >>> z = torch.linspace(-9.0, 9.0, 901)
     >>> q = fit_forward(Normal(1.0, 0.5).log_prob(z), z)
@@ -282,7 +282,7 @@ def fit_reverse(
         lr, steps: length and number of the steps; plain descent wants lr below p's variances.
 
     Returns:
-        A normal over one dimension: ``loc`` and ``logvar`` of shape ``[1]``, without a graph.
+        A normal over one dimension, ``loc`` and ``logvar`` of shape ``[1]``, without a graph.
 
     Raises:
         ValueError: from `kl_line`, if q leaves the line or becomes narrower than its cells.

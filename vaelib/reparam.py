@@ -172,7 +172,7 @@ def stop_score(q: DiagonalNormal) -> DiagonalNormal:
         q: the distribution z was drawn from, with a graph.
 
     Returns:
-        The same distribution without one: evaluate ``stop_score(q).log_prob(z)``.
+        The same distribution without one; evaluate ``stop_score(q).log_prob(z)``.
 
     References:
         Roeder, Wu and Duvenaud, Sticking the Landing (arXiv:1703.09194).
@@ -192,9 +192,9 @@ def gumbel_softmax(
       g_k = -\log(-\log u_k),\; u_k \sim U(0, 1)$$
 
     The position of the largest entry of $\ell + g$ is an exact sample of the categorical (the
-    Gumbel-max trick), and y tends to its one-hot vector as $\tau \to 0$. For $\tau > 0$ a gradient of
-    $E[f(y)]$ is that of another expectation: biased, less so for small $\tau$, where its variance
-    grows.
+    Gumbel-max trick), and y tends to its one-hot vector as $\tau \to 0$. For $\tau > 0$ a gradient
+    of $E[f(y)]$ is that of another expectation: biased, less so for small $\tau$, where its
+    variance grows.
 
     Args:
         logits: $\ell$, unnormalized log-probabilities, shape ``[*batch, category]``.

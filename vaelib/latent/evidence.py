@@ -19,6 +19,7 @@ __all__ = [
     "EvidenceEstimate",
     "Grid",
     "GridPosterior",
+    "LatentVariableModel",
     "effective_sample_fraction",
     "effective_sample_size",
     "evidence_estimate",
@@ -162,8 +163,13 @@ def evidence_estimate(log_w: Float[Tensor, "samples *batch"]) -> EvidenceEstimat
 
 
 @runtime_checkable
-class _Model(Protocol):
-    """What sampling needs to know of a model p(x, z)."""
+@runtime_checkable
+class LatentVariableModel(Protocol):
+    """What estimates and bounds need to know of a model p(x, z) = p(z) p(x | z)."""
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z)."""
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) in nats, summed over pixels."""
@@ -172,7 +178,7 @@ class _Model(Protocol):
         """log p(x, z) in nats."""
 
 
-def prior_sampling(model: _Model, x: Tensor, z: Tensor) -> EvidenceEstimate:
+def prior_sampling(model: LatentVariableModel, x: Tensor, z: Tensor) -> EvidenceEstimate:
     r"""log p(x) as $p(x) = E_{p(z)}[p(x \mid z)]$: the mean likelihood of samples of the prior.
 
     Args:
@@ -188,7 +194,7 @@ def prior_sampling(model: _Model, x: Tensor, z: Tensor) -> EvidenceEstimate:
 
 
 def importance_sampling(
-    model: _Model, x: Tensor, proposal: Distribution, z: Tensor
+    model: LatentVariableModel, x: Tensor, proposal: Distribution, z: Tensor
 ) -> EvidenceEstimate:
     r"""log p(x) as $p(x) = E_{q(z)}[p(x, z) / q(z)]$: samples of a proposal q, reweighted.
 
