@@ -126,6 +126,33 @@ def test_baselines_leave_the_mean_and_lower_the_variance_as_derived(generator, k
         assert g.var().item() == pytest.approx(variance, abs=variance_bound(g))
 
 
+def test_f_is_held_constant_in_the_surrogate():
+    """A graph from the parameters to f, or to the baseline, adds nothing to the gradient."""
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([0.5, -1.0, 3.0], dtype=torch.float64)
+    log_q = -0.5 * (x / scale).square() - scale.log()
+    f, b = (x * scale).square(), x * scale
+    (g,) = torch.autograd.grad(score_function_surrogate(log_q, f, b).sum(), scale)
+    n, s = x.numpy(), 2.0
+    by_hand = (((n * s) ** 2 - n * s) * (n**2 / s**3 - 1 / s)).sum()
+    assert g.item() == pytest.approx(by_hand)
+
+
+def test_best_baseline_is_the_lowest_point_of_the_variance(generator):
+    """For each column the parabola in b through three variances; scores of unequal size."""
+    x = torch.randn(5000, 2, generator=generator, dtype=torch.float64)
+    score = x * torch.tensor([0.3, 4.0], dtype=torch.float64)
+    score -= score.mean(0)  # so that b leaves the mean of f times score alone, exactly
+    f = (x - 1.5).square() + x
+    found = best_baseline(f, score)
+    assert found.shape == (2,)
+    for j in range(2):
+        b = np.array([-1.0, 2.0, 5.0])
+        variances = [np.var((f[:, j].numpy() - v) * score[:, j].numpy()) for v in b]
+        curve = np.polyfit(b, variances, 2)
+        assert found[j].item() == pytest.approx(-curve[1] / (2 * curve[0]))
+
+
 def test_leave_one_out_is_unbiased_with_two_samples_and_the_plain_mean_is_not(generator):
     """With n = 2 the mean of both as baseline halves the gradient, 2a = 2."""
     f = lambda x: x.square()  # noqa: E731
@@ -213,10 +240,29 @@ def test_gumbel_softmax_is_a_sample_when_cold_and_has_the_right_gradient(generat
         )
 
 
+def test_moments_are_those_of_each_parameter():
+    """Not of all parameters together; numpy's var, with n - 1."""
+    g = np.array([[1.0, 10.0, 0.0], [3.0, -10.0, 0.0], [8.0, 30.0, 0.0], [0.0, 0.0, 0.0]])
+    mean, variance, error = moments(torch.tensor(g))
+    np.testing.assert_allclose(mean, g.mean(0))
+    np.testing.assert_allclose(variance, g.var(0, ddof=1))
+    np.testing.assert_allclose(error, g.std(0, ddof=1) / 2)
+
+
 @pytest.mark.usefixtures("plain_errors")
 def test_errors_of_the_estimators():
     with pytest.raises(ValueError, match=r"one value per sample, got \(3, 1\) and \(3,\)"):
         score_function_surrogate(torch.zeros(3, 1), torch.zeros(3))
+    for baseline in (torch.zeros(3, 1), torch.zeros(2), torch.zeros(1, 3)):
+        with pytest.raises(ValueError, match=r"broadcasts to the shape of f, \(3,\), got \("):
+            score_function_surrogate(torch.zeros(3), torch.zeros(3), baseline)
+    per_datum = score_function_surrogate(torch.ones(4, 3), torch.ones(4, 3), torch.zeros(3))
+    assert per_datum.shape == (4, 3)
+    with pytest.raises(ValueError, match=r"of one shape .*, got \(3, 1\) and \(3,\)"):
+        best_baseline(torch.zeros(3, 1), torch.zeros(3))
+    for scalar in (leave_one_out, moments):
+        with pytest.raises(ValueError, match=r"along the first axis, got \(\)"):
+            scalar(torch.tensor(1.0))
     with pytest.raises(ValueError, match=r"at least 2 samples along the first axis, got \(1,\)"):
         leave_one_out(torch.zeros(1))
     with pytest.raises(
@@ -225,3 +271,5 @@ def test_errors_of_the_estimators():
         moments(torch.zeros(1, 2))
     with pytest.raises(ValueError, match=r"temperature > 0, .* got 0.0, \(3,\) and \(3,\)"):
         gumbel_softmax(torch.zeros(3), torch.zeros(3), temperature=0.0)
+    with pytest.raises(ValueError, match=r"temperature > 0, .* got 1.0, \(2, 3\) and \(5, 1, 3\)"):
+        gumbel_softmax(torch.zeros(2, 3), torch.zeros(5, 1, 3), temperature=1.0)

@@ -95,7 +95,9 @@ def score_function_surrogate(
         One value per sample, of the shape of ``f``; the gradient of each is one estimate.
 
     Raises:
-        ValueError: if the shapes of ``log_q`` and ``f`` differ.
+        ValueError: if the shapes of ``log_q`` and ``f`` differ, or if subtracting ``baseline``
+            would change the shape of ``f``: ``[n, 1]`` from ``[n]`` would pair every sample with
+            every other.
 
     References:
         Williams, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
@@ -111,6 +113,13 @@ def score_function_surrogate(
             f"score_function_surrogate: expected log_q and f of one shape, one value per sample, "
             f"got {tuple(log_q.shape)} and {tuple(f.shape)}"
         )
+    shape = tuple(baseline.shape) if isinstance(baseline, Tensor) else ()
+    pairs = zip(reversed(shape), reversed(f.shape), strict=False)
+    if len(shape) > f.ndim or any(size not in (1, full) for size, full in pairs):
+        raise ValueError(
+            f"score_function_surrogate: expected a baseline that is a number or broadcasts to the "
+            f"shape of f, {tuple(f.shape)}, got {shape}"
+        )
     return (f - baseline).detach() * log_q
 
 
@@ -123,6 +132,9 @@ def leave_one_out(f: Float[Tensor, "samples *batch"]) -> Float[Tensor, "samples 
     Args:
         f: values at independent samples, shape ``[samples, *batch]``, at least two.
 
+    Returns:
+        One baseline per sample, of the shape of ``f``.
+
     Raises:
         ValueError: if there are fewer than two samples.
 
@@ -132,7 +144,7 @@ def leave_one_out(f: Float[Tensor, "samples *batch"]) -> Float[Tensor, "samples 
     >>> leave_one_out(torch.tensor([1.0, 2.0, 6.0]))
     tensor([4.0000, 3.5000, 1.5000])
     """
-    if len(f) < 2:
+    if f.ndim == 0 or len(f) < 2:
         raise ValueError(
             f"leave_one_out: expected at least 2 samples along the first axis, got {tuple(f.shape)}"
         )
@@ -151,6 +163,12 @@ def best_baseline(
         f: $f(z)$, shape ``[samples, *batch]``.
         score: $\partial \log q / \partial\lambda$ for one parameter, same shape.
 
+    Returns:
+        $b^\star$, shape ``[*batch]``, in the unit of f.
+
+    Raises:
+        ValueError: if the shapes differ.
+
     References:
         Greensmith, Bartlett and Baxter, Variance Reduction Techniques for Gradient Estimates in
         Reinforcement Learning (2004).
@@ -158,6 +176,11 @@ def best_baseline(
     >>> best_baseline(torch.tensor([1.0, 4.0]), torch.tensor([2.0, -1.0]))  # (4 + 4) / (4 + 1)
     tensor(1.6000)
     """
+    if f.shape != score.shape:
+        raise ValueError(
+            f"best_baseline: expected f and score of one shape [samples, *batch], "
+            f"got {tuple(f.shape)} and {tuple(score.shape)}"
+        )
     return (f * score**2).sum(0) / (score**2).sum(0)
 
 
@@ -236,7 +259,8 @@ def moments(estimates: Float[Tensor, "samples *parameters"]) -> GradientMoments:
 
     Args:
         estimates: one gradient per sample along the first axis, at least two. Give each sample its
-            own copy of the parameter (``loc.expand(n, 1)``) and its ``grad`` is just that.
+            own copy of the parameter, ``loc.expand(n, 1).clone().requires_grad_()``, and the
+            ``grad`` of the copies is just that.
 
     Returns:
         Three tensors of the shape of the parameters.
@@ -247,7 +271,7 @@ def moments(estimates: Float[Tensor, "samples *parameters"]) -> GradientMoments:
     >>> moments(torch.tensor([1.0, 3.0]))
     GradientMoments(mean=tensor(2.), variance=tensor(2.), standard_error=tensor(1.))
     """
-    if len(estimates) < 2:
+    if estimates.ndim == 0 or len(estimates) < 2:
         raise ValueError(
             f"moments: expected at least 2 estimates along the first axis, got "
             f"{tuple(estimates.shape)}"

@@ -4,7 +4,10 @@
 """
 
 import importlib
+import pkgutil
 import re
+
+import vaelib
 
 
 def dollars_to_math(app, what, name, obj, options, lines):
@@ -27,10 +30,12 @@ def _inline(match):
 
 
 def name_by_package(app):
-    """vaelib.latent is a package that re-exports its parts: pages and links name the package."""
-    package = importlib.import_module("vaelib.latent")
-    for name in package.__all__:
-        getattr(package, name).__module__ = package.__name__
+    """A package inside vaelib re-exports its parts: pages and links name the package."""
+    for module in pkgutil.iter_modules(vaelib.__path__):
+        if module.ispkg:
+            package = importlib.import_module(f"vaelib.{module.name}")
+            for name in package.__all__:
+                getattr(package, name).__module__ = package.__name__
 
 
 def setup(app):

@@ -163,7 +163,6 @@ def evidence_estimate(log_w: Float[Tensor, "samples *batch"]) -> EvidenceEstimat
 
 
 @runtime_checkable
-@runtime_checkable
 class LatentVariableModel(Protocol):
     """What estimates and bounds need to know of a model p(x, z) = p(z) p(x | z)."""
 

@@ -1,0 +1,132 @@
+"""KL divergences between normals in closed form, and the family that every encoder returns."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions.kl import register_kl
+
+__all__ = ["DiagonalNormal", "kl_normal", "kl_standard_normal"]
+
+
+class DiagonalNormal(Independent):
+    r"""A normal with a diagonal covariance: $N(\text{loc}, \operatorname{diag} e^{\text{logvar}})$.
+
+    Args:
+        loc: mean, shape ``[*batch, latent]``, any real value.
+        logvar: $\log\sigma^2 = 2\log\sigma$, same shape, any real value: the standard deviation is
+            ``exp(0.5 * logvar)`` and is positive without a constraint.
+
+    Its ``log_prob`` sums over the last axis: shape ``[*batch]``, nats.
+
+    Raises:
+        ValueError: if the two shapes differ.
+
+    >>> q = DiagonalNormal(torch.zeros(3, 2), torch.full((3, 2), -2.0))
+    >>> q.log_prob(torch.zeros(3, 2)).shape
+    torch.Size([3])
+    >>> round(q.stddev[0, 0].item(), 4)  # exp(-2 / 2)
+    0.3679
+    """
+
+    def __init__(self, loc: Tensor, logvar: Tensor) -> None:
+        _require_same_shape(loc=loc, logvar=logvar)
+        self.loc = loc
+        self.logvar = logvar
+        # Validation reads every value back, which would stop a GPU at each step.
+        normal = Normal(loc, torch.exp(0.5 * logvar), validate_args=False)
+        super().__init__(normal, 1, validate_args=False)
+
+
+def kl_standard_normal(
+    loc: Float[Tensor, "*batch latent"], logvar: Float[Tensor, "*batch latent"]
+) -> Float[Tensor, "*batch"]:
+    r"""KL from a diagonal normal to the standard normal, in closed form.
+
+    $$\mathrm{KL}\big(N(\mu, \operatorname{diag}\sigma^2) \,\|\, N(0, I)\big)
+      = \tfrac12 \sum_j \big(\mu_j^2 + \sigma_j^2 - 1 - \log\sigma_j^2\big)$$
+
+    It is computed as ``loc**2 + expm1(logvar) - logvar``. Near the prior $\sigma^2 - 1$ and
+    $\log\sigma^2$ almost cancel. ``expm1`` errs by half a unit in the last place of logvar; the
+    textbook's ``exp(logvar) - 1`` errs by one of 1. In float32 that is 1 % of the result at
+    logvar = 0.003 and more than twice the result at 0.0001; it may even come out negative.
+
+    Args:
+        loc: $\mu$, shape ``[*batch, latent]``.
+        logvar: $\log\sigma^2$, same shape. Not the standard deviation, and not its logarithm.
+
+    Returns:
+        One value per datum, shape ``[*batch]``, in nats, never negative; summed over latents.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    References:
+        Kingma and Welling, Auto-Encoding Variational Bayes, appendix B (arXiv:1312.6114).
+
+    >>> kl_standard_normal(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))  # ½ · 1²
+    tensor([0.5000])
+    """
+    _require_same_shape(loc=loc, logvar=logvar)
+    return 0.5 * (loc**2 + torch.expm1(logvar) - logvar).sum(-1)
+
+
+def kl_normal(
+    loc_q: Float[Tensor, "*batch latent"],
+    logvar_q: Float[Tensor, "*batch latent"],
+    loc_p: Float[Tensor, "*batch latent"],
+    logvar_p: Float[Tensor, "*batch latent"],
+) -> Float[Tensor, "*batch"]:
+    r"""KL between two diagonal normals, in closed form.
+
+    Measured in units of p's standard deviation, p becomes the standard normal, and KL does not
+    change when both distributions are mapped by the same invertible function. So this is
+    `kl_standard_normal` of $(\mu_q - \mu_p) / \sigma_p$ and $\log\sigma_q^2 - \log\sigma_p^2$.
+
+    Args:
+        loc_q, logvar_q: mean and log-variance of q, the distribution of the expectation.
+        loc_p, logvar_p: mean and log-variance of p; all four of shape ``[*batch, latent]``.
+
+    Returns:
+        $\mathrm{KL}(q \,\|\, p)$ per datum, shape ``[*batch]``, in nats. Not symmetric.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    References:
+        Kullback and Leibler, On Information and Sufficiency (1951).
+
+    >>> zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    >>> kl_normal(one, zero, zero, zero)
+    tensor([0.5000])
+    """
+    _require_same_shape(loc_q=loc_q, logvar_q=logvar_q, loc_p=loc_p, logvar_p=logvar_p)
+    return kl_standard_normal((loc_q - loc_p) * torch.exp(-0.5 * logvar_p), logvar_q - logvar_p)
+
+
+@register_kl(DiagonalNormal, DiagonalNormal)
+def _kl_diagonal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    shape = torch.broadcast_shapes(q.logvar.shape, p.logvar.shape)
+    return kl_normal(*(t.expand(shape) for t in (q.loc, q.logvar, p.loc, p.logvar)))
+
+
+@register_kl(DiagonalNormal, MultivariateNormal)
+def _kl_diagonal_full(q: DiagonalNormal, p: MultivariateNormal) -> Tensor:
+    return kl_divergence(_full(q), p)
+
+
+@register_kl(MultivariateNormal, DiagonalNormal)
+def _kl_full_diagonal(q: MultivariateNormal, p: DiagonalNormal) -> Tensor:
+    return kl_divergence(q, _full(p))
+
+
+def _full(d: DiagonalNormal) -> MultivariateNormal:
+    return MultivariateNormal(
+        d.loc, scale_tril=torch.diag_embed(torch.exp(0.5 * d.logvar)), validate_args=False
+    )
+
+
+def _require_same_shape(**tensors: Tensor) -> None:
+    if len({t.shape for t in tensors.values()}) > 1:
+        got = ", ".join(f"{name} {tuple(t.shape)}" for name, t in tensors.items())
+        raise ValueError(f"expected one shape [*batch, latent] for all of them, got {got}")
