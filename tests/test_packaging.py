@@ -85,11 +85,15 @@ def test_version_and_citation_agree():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
+    # Built in a fresh folder: what an earlier build left in build/ would end up in the wheel.
+    settings = folder / "build.cfg"
+    settings.write_text(f"[build]\nbuild_base = {folder / 'build'}\n")
     # --no-isolation: the build tools come from our pins, so no network is needed.
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
         check=True,
         capture_output=True,
+        env=os.environ | {"DIST_EXTRA_CONFIG": str(settings)},
     )
     (path,) = folder.glob("*.whl")
     return path
@@ -121,7 +125,8 @@ for name in ("IPython", "ipykernel", "ipywidgets", "notebook", "jupyter_core", "
 sys.path.insert(0, sys.argv[1])
 import vaelib
 assert vaelib.__file__.startswith(sys.argv[1]), vaelib.__file__
-from vaelib import data, elbo, evaluate, kl, latent, likelihood, nets, plots, reparam, train, vae
+from vaelib import amortized, data, elbo, evaluate, kl, latent, likelihood, nets, plots, reparam
+from vaelib import train, vae
 model = vae.VAE(nets.MLPEncoder(784, 2), nets.MLPDecoder(2, 784))
 train.fit(model, data.digits().train[:64], epochs=1)
 """
