@@ -1,5 +1,6 @@
 """Packaging: what vaelib asks for, what its wheel holds, and that importing it stays cheap."""
 
+import os
 import re
 import subprocess
 import sys
