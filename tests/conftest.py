@@ -55,3 +55,25 @@ def fashion_mnist(no_download):
         return data.fashion_mnist()
     except ConnectionError:
         pytest.skip("Fashion-MNIST is not at hand: apt install dataset-fashion-mnist")
+
+
+TABLE = []
+
+
+@pytest.fixture
+def answers_table():
+    """Rows for the table of wrong answers that ends the run: exercise, wrong, named, right."""
+    return TABLE
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not TABLE:
+        return
+    row = "{:<24} {:>6} {:>9} {:>6} {:>6}".format
+    lines = [row("exercise", "wrong", "rejected", "named", "right")]
+    lines += [row(name, wrong, wrong, named, right) for name, wrong, named, right in TABLE]
+    wrong, named, right = (sum(column) for column in list(zip(*TABLE, strict=True))[1:])
+    lines.append(row(f"all {len(TABLE)}", wrong, wrong, named, right))
+    terminalreporter.section("wrong answers")
+    for line in lines:
+        terminalreporter.write_line(line)

@@ -1,0 +1,30 @@
+r"""One check for each exercise of the course: `checks.NAME(your_function)`.
+
+Chapters: the section *Exercises* of each.
+
+A check draws fresh inputs, calls your function in float64 and float32, on several shapes and on
+extreme values, and compares values and gradients with an answer computed in another way. It prints
+one line if all agree. Otherwise it raises `CheckFailed` with the name of the mistake, where it is a
+known one. `EXERCISES` maps each name to its check.
+
+    >>> from vaelib import checks
+    >>> def kl_to_prior(loc, logvar):
+    ...     return 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
+    >>> checks.kl_to_prior(kl_to_prior)
+    kl_to_prior: correct (values and gradients, 10 cases)
+    >>> checks.kl_to_prior(lambda loc, logvar: 2 * kl_to_prior(loc, logvar), seed=1)
+    Traceback (most recent call last):
+    ...
+    vaelib.checks.diagnosis.CheckFailed: kl_to_prior: the ½ in front is missing
+"""
+
+from . import amortized, elbo, kl, latent, reparam, vae
+from .exercise import CheckFailed, Draw, Exercise
+
+MODULES = (latent, amortized, kl, elbo, reparam, vae)
+EXERCISES: dict[str, Exercise] = {
+    name: getattr(module, name) for module in MODULES for name in module.__all__
+}
+globals().update(EXERCISES)
+
+__all__ = ["EXERCISES", "CheckFailed", "Draw", "Exercise", *EXERCISES]

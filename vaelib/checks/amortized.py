@@ -1,0 +1,3 @@
+"""Checks of the exercises of :doc:`/book/amortized`."""
+
+__all__: list[str] = []

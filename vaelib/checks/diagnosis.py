@@ -1,0 +1,411 @@
+r"""From what an answer returned and what is right to the name of the mistake.
+
+An answer that is wrong is compared with the catalogue of known mistakes first, then with the truth
+times a constant or plus a constant. Only what agrees in *every* case is named.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["CheckFailed", "Outcome", "close", "diagnose"]
+
+Outcome = dict[str, Any]
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+RATIOS = {
+    -1.0: "the sign is turned round",
+    2.0: "is a factor ½ missing?",
+    0.5: "is there a factor ½ too many?",
+    -2.0: "the sign is turned round, and a factor ½ is missing",
+    -0.5: "the sign is turned round, and there is a factor ½ too many",
+    1 / math.log(2): "these are bits, not nats: the logarithm is the natural one",
+    math.log(2): "the logarithm of base 2 is off by this factor from the natural one",
+}
+
+IN_PLACE = (
+    "it changes {} in place: compute a new tensor (no +=, no functions that end in an underscore)"
+)
+
+
+class CheckFailed(AssertionError):  # noqa: N818 (a learner reads it: the check failed)
+    """The answer is wrong; the message says in which way, where that is recognized."""
+
+
+def diagnose(
+    outcomes: Sequence[Outcome],
+    truth: Sequence[Outcome],
+    inputs: Sequence[Mapping[str, Any]],
+    tolerances: Sequence[float],
+    axes: Mapping[str, tuple[str, ...]],
+    mistakes: Iterable[tuple[str, Iterable[Outcome]]],
+) -> None:
+    """Return if `outcomes` is right in all cases.
+
+    Args:
+        outcomes: What the answer returned, one per case, or up to the first error.
+        truth: What is right, one per case.
+        inputs: The inputs of each case.
+        tolerances: Of each case: an error of `tolerance · (1 + |truth|)` is allowed.
+        axes: Names of the inputs' axes, the last first.
+        mistakes: What to say, and the outcomes of that mistake in float64; computed on demand.
+
+    Raises:
+        CheckFailed: With the best explanation found.
+    """
+    _fail_on_error(outcomes, inputs)
+    if len(outcomes) != len(truth):
+        raise CheckFailed(f"{len(outcomes)} cases were answered of {len(truth)}")
+    _fail_on_side_effects(outcomes)
+    values = [
+        _same_outputs(a["outputs"], t["outputs"], tolerance)
+        for a, t, tolerance in zip(outcomes, truth, tolerances, strict=True)
+    ]
+    slopes = [
+        _same_gradients(a["gradients"], t["gradients"], tolerance)
+        for a, t, tolerance in zip(outcomes, truth, tolerances, strict=True)
+    ]
+    _fail_on_types(outcomes, truth)
+    if all(values) and all(slopes):
+        return
+    # Mistakes are looked for in float64, where rounding cannot hide them.
+    exact = [i for i, outcome in enumerate(outcomes) if outcome["dtype"] == "torch.float64"]
+    if all(values[i] and slopes[i] for i in exact):
+        case = next(i for i in range(len(values)) if not (values[i] and slopes[i]))
+        raise CheckFailed(
+            "right in float64, but not in float32. Something overflows, underflows or cancels: "
+            "stay in log space, and use forms such as logsumexp, softplus and expm1. "
+            + _example(outcomes[case], truth[case], inputs[case])
+        )
+    chosen = [outcomes[i] for i in exact], [truth[i] for i in exact], [inputs[i] for i in exact]
+    for says, wrong in mistakes:
+        if _matches(chosen[0], wrong):
+            raise CheckFailed(says)
+    if not all(values[i] for i in exact):
+        _explain_outputs(*chosen, axes)
+        case = next(i for i in exact if not values[i])
+        raise CheckFailed(
+            "the values are wrong. " + _example(outcomes[case], truth[case], inputs[case])
+        )
+    _explain_gradients(chosen[0], chosen[1])
+
+
+def close(a: Any, b: Any, tolerance: float) -> bool:
+    """Whether two outputs agree: shape, and each number within `tolerance · (1 + |b|)`.
+
+    A Python number counts as a tensor of shape []; infinities agree with themselves.
+    """
+    if isinstance(a, str) or isinstance(b, str):
+        return isinstance(a, str) and isinstance(b, str) and a == b
+    x, y = _tensor(a), _tensor(b)
+    if x is None or y is None or x.shape != y.shape:
+        return False
+    near = (x - y).abs() <= tolerance * (1 + y.abs())
+    return bool((near | (x == y) | (x.isnan() & y.isnan())).all())
+
+
+def _tensor(plain: Any) -> Tensor | None:
+    if isinstance(plain, bool | int | float):
+        return torch.tensor(float(plain), dtype=torch.float64)
+    if isinstance(plain, dict) and "numbers" in plain:
+        return torch.tensor(plain["numbers"], dtype=torch.float64).reshape(plain["shape"])
+    return None
+
+
+def _same_outputs(a: list[Any], b: list[Any], tolerance: float) -> bool:
+    return len(a) == len(b) and all(close(x, y, tolerance) for x, y in zip(a, b, strict=True))
+
+
+def _same_gradients(a: Mapping[str, Any], b: Mapping[str, Any], tolerance: float) -> bool:
+    return all(
+        # No gradient at all and a gradient of zeros say the same of a function.
+        close(_zero_if_none(a.get(name), b[name]), _zero_if_none(b[name], a.get(name)), tolerance)
+        for name in b
+    )
+
+
+def _zero_if_none(gradient: Any, other: Any) -> Any:
+    if gradient is not None:
+        return gradient
+    if other is None:
+        return 0.0
+    return other | {"numbers": [0.0] * len(other["numbers"])}
+
+
+def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:
+    """Whether the answer makes this mistake in every case, gradients included."""
+    return all(
+        "error" not in b
+        and _same_outputs(a["outputs"], b["outputs"], 1e-6)
+        and _same_gradients(a["gradients"], b["gradients"], 1e-6)
+        for a, b in zip(outcomes, wrong, strict=False)  # strict would ask for all of them
+    )
+
+
+def _fail_on_error(outcomes: Sequence[Outcome], inputs: Sequence[Mapping[str, Any]]) -> None:
+    for outcome, given in zip(outcomes, inputs, strict=False):
+        if outcome.get("error") == "NotImplementedError":
+            raise CheckFailed("not attempted")
+        if "leaf Variable" in outcome.get("error", ""):
+            raise CheckFailed(IN_PLACE.format("an argument"))
+        if "error" in outcome:
+            raise CheckFailed(f"called with {_describe(given)}, it raised {outcome['error']}")
+
+
+def _fail_on_side_effects(outcomes: Sequence[Outcome]) -> None:
+    first = outcomes[0]
+    for number, output in enumerate(first["outputs"]):
+        if isinstance(output, dict) and "numbers" not in output:
+            what = "it returns nothing: is a return missing?"
+            if output["type"] != "NoneType":
+                what = f"output {number + 1} is of the type {output['type']}, not a tensor"
+            raise CheckFailed(what)
+    if "again" in first and not (
+        first["again"] and _same_outputs(first["outputs"], first["again"], 1e-12)
+    ):
+        raise CheckFailed(
+            "two calls with the same arguments gave different results: use the noise or the "
+            "samples that are passed in, and draw none of your own"
+        )
+    changed = {name for outcome in outcomes for name in outcome["changed"]}
+    if changed:
+        raise CheckFailed(IN_PLACE.format(", ".join(sorted(changed))))
+
+
+def _fail_on_types(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) -> None:
+    """Right numbers in the wrong precision: a float32 model would change its type on the way."""
+    for outcome, right in zip(outcomes, truth, strict=True):
+        for output, wanted in zip(outcome["outputs"], right["outputs"], strict=False):
+            if not (isinstance(output, dict) and close(output, wanted, 1e-3)):
+                continue
+            if "float" in output["type"] and output["type"] != outcome["dtype"]:
+                raise CheckFailed(
+                    f"the inputs are {outcome['dtype']} and the result is {output['type']}: "
+                    "create tensors with the dtype of the inputs (torch.zeros_like, x.new_ones)"
+                )
+
+
+def _explain_outputs(
+    outcomes: Sequence[Outcome],
+    truth: Sequence[Outcome],
+    inputs: Sequence[Mapping[str, Any]],
+    axes: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Raise with an explanation if the outputs are the truth up to a shape or a constant."""
+    counts = {len(outcome["outputs"]) for outcome in outcomes}
+    wanted = len(truth[0]["outputs"])
+    if counts != {wanted}:
+        raise CheckFailed(f"it returns {max(counts)} values; expected {wanted}")
+    for k in range(wanted):
+        which = f"output {k + 1}: " if wanted > 1 else ""
+        right = [_tensor(t["outputs"][k]) for t in truth]
+        got = [_tensor(a["outputs"][k]) for a in outcomes]
+        pairs = [(a, t) for a, t in zip(got, right, strict=True) if a is not None and t is not None]
+        if len(pairs) != len(truth) or all(_near(a, t) for a, t in pairs):
+            continue
+        for a, t in pairs:
+            if a.shape != t.shape:
+                raise CheckFailed(which + _explain_shape(a, t))
+        said = (
+            _explain_not_finite(pairs)
+            or _explain_ratio(pairs, inputs, axes)
+            or _explain_offset(pairs, inputs, axes)
+        )
+        if said:
+            raise CheckFailed(which + said)
+
+
+def _near(a: Tensor, t: Tensor) -> bool:
+    return a.shape == t.shape and bool(torch.allclose(a, t, rtol=1e-6, atol=1e-6, equal_nan=True))
+
+
+def _explain_shape(a: Tensor, t: Tensor) -> str:
+    shapes = f"the result has the shape {[*a.shape]}; expected {[*t.shape]}"
+    if a.ndim == t.ndim + 1 and _near(a.sum(-1), t):
+        return f"{shapes}. The sum over the last axis is missing"
+    if a.ndim == 0 and _near(a, t.mean()):
+        return f"{shapes}. You averaged over the batch; return one value for each datum"
+    if a.ndim == 0 and _near(a, t.sum()):
+        return f"{shapes}. You summed over the batch too; return one value for each datum"
+    if a.ndim == 2 and _near(a.mT, t):
+        return f"{shapes}. It is the transpose"
+    if a.ndim == t.ndim and a.numel() == t.numel() ** 2:
+        return f"{shapes}. The shapes [n] and [n, 1] broadcast to [n, n]"
+    return shapes
+
+
+def _explain_not_finite(pairs: Sequence[tuple[Tensor, Tensor]]) -> str | None:
+    bad = [(a, t) for a, t in pairs if not a.isfinite().all() and t.isfinite().all()]
+    if not bad:
+        return None
+    a, t = bad[0]
+    where = ~a.isfinite()
+    return (
+        f"the result is {a[where].flatten()[0].item()} where {t[where].flatten()[0].item():.4g} is "
+        "right. Something overflows or underflows for extreme inputs: stay in log space"
+    )
+
+
+def _explain_ratio(
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    inputs: Sequence[Mapping[str, Any]],
+    axes: Mapping[str, tuple[str, ...]],
+) -> str | None:
+    ratios: list[float | None] = []
+    for a, t in pairs:
+        kept = t.abs() > 1e-6
+        if (a[~kept].abs() > 1e-5).any():
+            return None  # zero times a constant stays zero
+        if not kept.any():
+            ratios.append(None)  # nothing to learn from this case
+            continue
+        every = a[kept] / t[kept]
+        ratio = every.median().item()
+        if not torch.allclose(every, torch.full_like(every, ratio), rtol=1e-5, atol=0):
+            return None
+        ratios.append(ratio)
+    known = [r for r in ratios if r is not None]
+    if not known or abs(known[0]) < 1e-9:
+        return "all values are zero" if known and not any(known) else None
+    if max(known) - min(known) < 1e-5 * abs(known[0]) and len(known) > 1:
+        for constant, says in RATIOS.items():
+            if math.isclose(known[0], constant, rel_tol=1e-5):
+                return f"your values are {constant:.4g} times the right ones: {says}"
+        return f"your values are {known[0]:.6g} times the right ones, in every case"
+    for sign in (1, -1):
+        for power, word in ((-1, "small"), (1, "large")):
+            axis = _axis(
+                [
+                    None if r is None else (sign * r) ** power if sign * r > 0 else -1
+                    for r in ratios
+                ],
+                inputs,
+            )
+            if axis:
+                turned = ", with the sign turned round" if sign < 0 else ""
+                size = inputs[0][axis[0]].shape[-1 - axis[1]]
+                did = "average over" if power < 0 else "add once for each of"
+                return (
+                    f"your values are {size} times too {word}{turned}: "
+                    f"did you {did} {_axis_name(axis, axes)}?"
+                )
+    return None
+
+
+def _explain_offset(
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    inputs: Sequence[Mapping[str, Any]],
+    axes: Mapping[str, tuple[str, ...]],
+) -> str | None:
+    offsets = []
+    for a, t in pairs:
+        every = a - t
+        offset = every.flatten()[0].item() if every.numel() else 0.0
+        if not torch.allclose(every, torch.full_like(every, offset), rtol=1e-6, atol=1e-6):
+            return None
+        offsets.append(offset)
+    first = offsets[0]
+    if abs(first) < 1e-6:
+        return None
+    named = {HALF_LOG_TWO_PI: "½ log 2π", 2 * HALF_LOG_TWO_PI: "log 2π", math.log(2): "log 2"}
+
+    def name(value: float) -> str:
+        near = [n for c, n in named.items() if math.isclose(abs(value), c, rel_tol=1e-5)]
+        return f"{abs(value):.4g}" + (f" = {near[0]}" if near else "")
+
+    word = "large" if first > 0 else "small"
+    if max(offsets) - min(offsets) < 1e-5 * abs(first):
+        return f"your values are too {word} by {name(first)}, in every case"
+    # Proportional to the size of an axis: a constant that belongs to each of its entries.
+    for leaf, value in inputs[0].items():
+        for axis in range(value.ndim if isinstance(value, Tensor) else 0):
+            sizes = [_size(given, (leaf, axis)) for given in inputs]
+            each = [o / s for o, s in zip(offsets, sizes, strict=True) if s]
+            if len(each) == len(offsets) and max(each) - min(each) < 1e-5 * abs(each[0]):
+                return (
+                    f"your values are too {word} by {name(each[0])} for each of "
+                    f"{_axis_name((leaf, axis), axes)}"
+                )
+    return None
+
+
+def _size(given: Mapping[str, Any], axis: tuple[str, int]) -> int | None:
+    value = given[axis[0]]
+    return value.shape[-1 - axis[1]] if isinstance(value, Tensor) and value.ndim > axis[1] else None
+
+
+def _axis(
+    ratios: Sequence[float | None], inputs: Sequence[Mapping[str, Any]]
+) -> tuple[str, int] | None:
+    """The input and axis (from the end) whose size is the ratio in every case."""
+    for leaf, value in inputs[0].items():
+        for axis in range(value.ndim if isinstance(value, Tensor) else 0):
+            sizes = [_size(given, (leaf, axis)) for given in inputs]
+            if all(
+                r is None or (s is not None and math.isclose(r, s, rel_tol=1e-5))
+                for r, s in zip(ratios, sizes, strict=True)
+            ):
+                return leaf, axis
+    return None
+
+
+def _axis_name(axis: tuple[str, int], axes: Mapping[str, tuple[str, ...]]) -> str:
+    names = axes.get(axis[0], ())
+    if axis[1] < len(names):
+        return f"the {names[axis[1]]}"
+    return f"the entries of the axis {-1 - axis[1]} of `{axis[0]}`"
+
+
+def _explain_gradients(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) -> None:
+    """The values are right and the gradient is not: raise with the input that it misses."""
+    ratios: dict[str, list[float]] = {}
+    for outcome, right in zip(outcomes, truth, strict=True):
+        for name, wanted in right["gradients"].items():
+            t = _tensor(wanted)
+            if t is None or not (t != 0).any():
+                continue
+            a = _tensor(outcome["gradients"].get(name))
+            if a is None or not (a != 0).any():
+                raise CheckFailed(
+                    f"the values are right, but no gradient reaches {name}: was it, or something "
+                    "computed from it, detached (.detach(), .item(), torch.tensor(…), no_grad)?"
+                )
+            if not _near(a, t):
+                kept = t.abs() > 1e-6
+                ratios.setdefault(name, []).extend((a[kept] / t[kept]).tolist())
+    name, found = next(iter(ratios.items()))
+    if found and max(found) - min(found) < 1e-5 * abs(found[0]):
+        raise CheckFailed(
+            f"the values are right, but the gradient with respect to {name} is {found[0]:.6g} "
+            "times the right one"
+        )
+    raise CheckFailed(
+        f"the values are right, but the gradient with respect to {name} is wrong: a part of the "
+        "computation is detached or rounded, or a case is treated apart"
+    )
+
+
+def _describe(inputs: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} of shape {[*value.shape]}" if isinstance(value, Tensor) else f"{name} = {value!r}"
+        for name, value in inputs.items()
+    )
+
+
+def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str:
+    for k, (got, right) in enumerate(zip(outcome["outputs"], truth["outputs"], strict=False)):
+        if close(got, right, 1e-9):
+            continue
+        a, t = _tensor(got), _tensor(right)
+        where = f"For {_describe(inputs)}, output {k + 1} "
+        if a is None or t is None:
+            return f"{where}is {got!r}; that is not the answer"
+        if a.shape != t.shape:
+            return f"{where}has the shape {[*a.shape]}; expected {[*t.shape]}"
+        if a.numel():
+            worst = int((a - t).abs().nan_to_num(math.inf).argmax())
+            got, right = a.flatten()[worst].item(), t.flatten()[worst].item()
+            return f"{where}holds {got:.6g} where {right:.6g} is right"
+    return f"This happens for {_describe(inputs)}"

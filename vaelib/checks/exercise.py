@@ -1,0 +1,249 @@
+r"""What an exercise is: inputs drawn afresh, the answer's responses to them, and a judgement.
+
+The three are apart on purpose. `Exercise.respond` calls the learner's function and writes down what
+it returned, as plain numbers; `Exercise.judge` compares such numbers with the truth and never runs
+anything of the learner's. So a notebook can be run where it does no harm, and judged elsewhere.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from secrets import randbits
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .diagnosis import CheckFailed, Outcome, diagnose
+
+__all__ = ["CheckFailed", "Draw", "Exercise", "exercise"]
+
+Inputs = Mapping[str, Any]
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-4}
+LARGEST_OUTPUT = 1_000_000  # numbers; more than any answer has, less than what hurts
+
+
+class Draw:
+    """Random inputs in float64 from one seed.
+
+    Values are rounded to float32, so that both precisions are asked the same question.
+    """
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        """Normal entries with standard deviation `scale`."""
+        return (scale * torch.randn(shape, generator=self.generator)).double()
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform entries between `low` and `high`."""
+        return (low + (high - low) * torch.rand(shape, generator=self.generator)).double()
+
+    def binary(self, *shape: int) -> Tensor:
+        """Fair zeros and ones, as floats."""
+        return torch.randint(0, 2, shape, generator=self.generator).double()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from `low` up to `high`, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise's check: call it with your function.
+
+    Args:
+        name: Of the exercise; the same as in `EXERCISES`.
+        draw: From a `Draw`, the inputs of each case: a mapping from the name of an input to a
+            tensor in float64 or to anything else. Several shapes, with axes of different sizes, no
+            parameter at a value where mistakes hide (logvar = 0, σ² = 1), and extreme values.
+        truth: The right answer, written in another way than the solution, for float64.
+        mistakes: From what to tell the learner to a function that makes this mistake.
+        build: From the inputs of a case to the arguments of the answer; by default the inputs
+            themselves, in their order.
+        gradients: Names of the inputs with respect to which gradients are compared; None for every
+            floating tensor.
+        axes: From the name of an input to the names of its axes, the last one first, for messages:
+            `{"x": ("pixels",)}`.
+        loosened: Factor on the tolerances, where the answer's conditioning asks for it.
+    """
+
+    name: str
+    draw: Callable[[Draw], Iterable[Inputs]]
+    truth: Callable[..., Any]
+    mistakes: Mapping[str, Callable[..., Any]]
+    build: Callable[..., Sequence[Any]] | None = None
+    gradients: tuple[str, ...] | None = None
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    loosened: float = 1.0
+
+    def __call__(self, answer: Callable[..., Any], *, seed: int | None = None) -> None:
+        """Print one line if `answer` is right or not attempted; raise `CheckFailed` if it is wrong.
+
+        Args:
+            answer: Your function.
+            seed: Of the inputs; None draws fresh ones.
+
+        Raises:
+            CheckFailed: With the mistake's name, where it is recognized.
+        """
+        seed = randbits(32) if seed is None else seed
+        outcomes = self.respond(answer, seed)
+        if any(outcome.get("error") == "NotImplementedError" for outcome in outcomes):
+            print(f"{self.name}: not attempted")
+            return
+        self.judge(outcomes, seed)
+        compared = "values and gradients" if self._differentiated(seed) else "values"
+        print(f"{self.name}: correct ({compared}, {len(outcomes)} cases)")
+
+    def grade(self, answer: Callable[..., Any], *, seed: int | None = None) -> None:
+        """The same without a word, except that what was not attempted fails too."""
+        seed = randbits(32) if seed is None else seed
+        self.judge(self.respond(answer, seed), seed)
+
+    def respond(self, answer: Callable[..., Any], seed: int) -> list[Outcome]:
+        """What `answer` returns in each case, and its gradients, as plain numbers.
+
+        Stops at the first case in which it raises. Nothing here compares; the result holds only
+        what JSON can hold.
+        """
+        outcomes: list[Outcome] = []
+        for dtype in TOLERANCES:
+            for number, inputs in enumerate(self.cases(seed, dtype)):
+                outcome = self._ask(answer, inputs, again=not outcomes)
+                outcomes.append(outcome | {"dtype": str(dtype), "case": number})
+                if "error" in outcome:
+                    return outcomes
+        return outcomes
+
+    def judge(self, outcomes: list[Outcome], seed: int) -> None:
+        """Compare what `respond` wrote down with the truth for the same seed.
+
+        Raises:
+            CheckFailed: With the mistake's name, where it is recognized.
+        """
+
+        def expected(function: Callable[..., Any], dtypes: Iterable[torch.dtype]) -> Any:
+            for dtype in dtypes:
+                for inputs in self.cases(seed, dtype):
+                    # In float64 from the rounded inputs: the truth of the question that was asked.
+                    yield self._ask(function, _cast(inputs, torch.float64), again=False)
+
+        inputs = [case for dtype in TOLERANCES for case in self.cases(seed, dtype)]
+        tolerances = [
+            self.loosened * tolerance for tolerance in TOLERANCES.values() for _ in self.cases(seed)
+        ]
+        mistakes = (
+            (says, expected(wrong, [torch.float64])) for says, wrong in self.mistakes.items()
+        )
+        truth = list(expected(self.truth, TOLERANCES))
+        try:
+            diagnose(outcomes, truth, inputs, tolerances, self.axes, mistakes)
+        except CheckFailed as failure:
+            raise CheckFailed(f"{self.name}: {failure}") from None
+
+    def cases(self, seed: int, dtype: torch.dtype = torch.float64) -> list[dict[str, Any]]:
+        """The inputs of every case for a seed."""
+        # The name goes in, so that two exercises with one seed do not see the same numbers.
+        mixed = zlib.crc32(f"{self.name} {seed}".encode())
+        return [_cast(inputs, dtype) for inputs in self.draw(Draw(mixed))]
+
+    def _differentiated(self, seed: int) -> list[str]:
+        return self._wanted(self.cases(seed)[0])
+
+    def _wanted(self, inputs: Inputs) -> list[str]:
+        floating = [k for k, v in inputs.items() if _is_floating(v)]
+        return floating if self.gradients is None else [k for k in floating if k in self.gradients]
+
+    def _ask(self, function: Callable[..., Any], inputs: Inputs, *, again: bool) -> Outcome:
+        wanted = self._wanted(inputs)
+        leaves = {
+            name: value.clone().requires_grad_(name in wanted) if _is_floating(value) else value
+            for name, value in inputs.items()
+        }
+        before = {k: v.detach().clone() for k, v in leaves.items() if isinstance(v, Tensor)}
+        default = torch.get_default_dtype()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                # Gradients are part of the question, whatever the notebook has switched off.
+                with torch.enable_grad():
+                    arguments = self.build(**leaves) if self.build else tuple(leaves.values())
+                    returned = function(*arguments)
+                    outputs = _outputs(returned)
+                    gradients = _gradients(outputs, {name: leaves[name] for name in wanted})
+                outcome: Outcome = {
+                    "outputs": [_plain(value) for value in outputs],
+                    "gradients": gradients,
+                    "changed": [k for k, v in before.items() if not torch.equal(v, leaves[k])],
+                }
+                if again:
+                    repeated = self._ask(function, inputs, again=False)
+                    outcome["again"] = repeated.get("outputs")
+        except NotImplementedError as error:
+            if str(error):  # torch raises it too, with a text; nbgrader's stub has none
+                return {"error": f"NotImplementedError: {error}"[:1000]}
+            return {"error": "NotImplementedError"}
+        except Exception as error:  # whatever a learner's function may raise is its answer
+            return {"error": f"{type(error).__name__}: {error}"[:1000]}
+        finally:
+            torch.set_default_dtype(default)
+        return outcome
+
+
+def exercise(
+    truth: Callable[..., Any],
+    mistakes: Mapping[str, Callable[..., Any]],
+    **options: Any,
+) -> Callable[[Callable[[Draw], Iterable[Inputs]]], Exercise]:
+    """Make an `Exercise` of the generator of its cases; `options` are its other fields."""
+
+    def make(draw: Callable[[Draw], Iterable[Inputs]]) -> Exercise:
+        made = Exercise(draw.__name__, draw, truth, mistakes, **options)
+        object.__setattr__(made, "__doc__", draw.__doc__)
+        object.__setattr__(made, "__module__", draw.__module__)
+        return made
+
+    return make
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _cast(inputs: Inputs, dtype: torch.dtype) -> dict[str, Any]:
+    return {k: v.to(dtype) if _is_floating(v) else v for k, v in inputs.items()}
+
+
+def _outputs(returned: Any) -> list[Any]:
+    return list(returned) if isinstance(returned, tuple | list) else [returned]
+
+
+def _gradients(outputs: list[Any], leaves: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a weighted sum of all outputs, with weights that no symmetry cancels."""
+    total = [
+        (output * torch.cos(torch.arange(output.numel()) + 1.0).to(output).view_as(output)).sum()
+        for output in outputs
+        if _is_floating(output) and output.requires_grad
+    ]
+    if not total or not leaves:
+        return dict.fromkeys(leaves)
+    found = torch.autograd.grad(sum(total[1:], total[0]), list(leaves.values()), allow_unused=True)
+    return {
+        name: None if gradient is None else _plain(gradient)
+        for name, gradient in zip(leaves, found, strict=True)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: tensors as type, shape and numbers; numbers and texts as they are."""
+    if isinstance(value, Tensor):
+        if value.numel() > LARGEST_OUTPUT:
+            raise ValueError(f"the result has {value.numel():,} numbers, shape {[*value.shape]}")
+        numbers = value.detach().to("cpu", torch.float64).flatten().tolist()
+        return {"type": str(value.dtype), "shape": list(value.shape), "numbers": numbers}
+    if isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "item") and getattr(value, "size", 0) == 1:  # a NumPy scalar
+        return value.item()
+    return {"type": type(value).__name__}

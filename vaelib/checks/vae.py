@@ -1,0 +1,3 @@
+"""Checks of the exercises of :doc:`/book/vae`."""
+
+__all__: list[str] = []
