@@ -1,11 +1,11 @@
-# make book | test | serve | notebooks | sabotage | soak | bench | lint | clean
+# make book | test | serve | notebooks | learner | grade | repo | sabotage | soak | bench | lint | clean
 #
 # Every target sets itself up first: .ci/setup makes .venv, once. Paths are relative, so that the
 # clone may lie anywhere, in a folder with a space too.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup book test soak serve notebooks sabotage bench lint clean
+.PHONY: help setup book test soak serve notebooks learner grade repo sabotage bench lint clean
 
 # libgomp's waiting threads fight for the cores with any other process; a short spin avoids it.
 export GOMP_SPINCOUNT ?= 1000
@@ -20,6 +20,9 @@ help:
 	@echo "make soak      the tests that take longer"
 	@echo "make sabotage  plant known bugs, one at a time, and see make test's checks fail"
 	@echo "make notebooks run the chapters in order and store their outputs (ONLY=vae for one)"
+	@echo "make learner   write learner/: the chapters without solutions, for Colab"
+	@echo "make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]   marks and feedback"
+	@echo "make repo URL=https://github.com/…   set the address that Colab buttons open"
 	@echo "make bench     the comparisons of speed"
 	@echo "make lint      format and lint;  make clean  remove what was built, and .venv"
 
@@ -44,6 +47,17 @@ sabotage: setup
 
 notebooks: setup
 	@$(VENV)/python .ci/notebooks.py $(ONLY)
+
+learner: setup
+	@$(VENV)/python grading/learner.py
+
+grade: setup
+	@$(VENV)/python grading/grade.py "$(SUBMITTED)" $(if $(CHAPTER),--chapter $(CHAPTER)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(GRADES),--into "$(GRADES)") \
+	  $(if $(ISOLATION),--isolation $(ISOLATION))
+
+repo: setup
+	@$(VENV)/python grading/repo.py "$(URL)" && $(VENV)/python grading/learner.py
 
 bench: setup
 	@$(VENV)/python benchmarks/import_time.py

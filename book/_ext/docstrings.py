@@ -4,6 +4,7 @@
 """
 
 import importlib
+import inspect
 import pkgutil
 import re
 
@@ -35,7 +36,9 @@ def name_by_package(app):
         if module.ispkg:
             package = importlib.import_module(f"vaelib.{module.name}")
             for name in package.__all__:
-                getattr(package, name).__module__ = package.__name__
+                part = getattr(package, name)
+                if inspect.isclass(part) or inspect.isfunction(part):
+                    part.__module__ = package.__name__
 
 
 def setup(app):

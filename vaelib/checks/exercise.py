@@ -32,11 +32,11 @@ class Draw:
     def __init__(self, seed: int):
         self.generator = torch.Generator().manual_seed(seed)
 
-    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+    def normal(self, *shape: int, scale: int | float = 1.0) -> Tensor:
         """Normal entries with standard deviation `scale`."""
         return (scale * torch.randn(shape, generator=self.generator)).double()
 
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    def uniform(self, *shape: int, low: int | float = 0.0, high: int | float = 1.0) -> Tensor:
         """Uniform entries between `low` and `high`."""
         return (low + (high - low) * torch.rand(shape, generator=self.generator)).double()
 

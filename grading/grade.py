@@ -1,0 +1,438 @@
+"""Grade a folder of submissions: a table of marks, and a page of feedback for each notebook.
+
+    make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]
+
+`folder` holds one folder for each learner, with notebooks in it. nbgrader keeps the gradebook and
+writes the feedback. The learners' code runs elsewhere (sandbox.py), as another user or in a
+bubblewrap; only numbers come back from there, and they are judged here.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+from nbgrader.api import Gradebook
+from nbgrader.converters import Autograde, GenerateFeedback
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    LimitOutput,
+    NbGraderPreprocessor,
+    SaveAutoGrades,
+)
+from traitlets.config import Config
+
+from learner import ASSIGNMENT, ROOT, chapters, release
+from vaelib import checks
+
+SANDBOX = Path(__file__).resolve().parent / "sandbox.py"
+LARGEST_NOTEBOOK = 20 * 2**20  # bytes; a chapter with all its pictures has one or two million
+# Users without a name, one for each notebook: none can read or stop what another one left behind.
+FIRST_USER = 70_000
+
+
+class Limits(NamedTuple):
+    """What one submitted notebook may use."""
+
+    seconds: float = 60.0  # of the processor, for each cell and for each exercise's calls
+    total: float = 300.0  # of the processor, for the whole notebook
+    waiting: float = 900.0  # of the clock, for one that sleeps
+    memory: int = 6 * 2**30
+    output: int = 16 * 2**20
+    processes: int = 2000
+
+
+class Isolation(NamedTuple):
+    """How learners' code is kept away: a name to print, and how to start a process."""
+
+    name: str
+    bubble: bool = False
+    as_user: bool = False
+
+
+def isolation(allow_none: bool) -> Isolation:
+    """The best of what this machine offers, tried out."""
+    ways = [Isolation("in a bubblewrap", bubble=True)] if shutil.which("bwrap") else []
+    if os.geteuid() == 0:
+        ways.append(Isolation("as another user", as_user=True))
+    for how in ways:
+        if run_apart({"cells": [], "exercises": []}, how, Limits()):
+            return how
+    if allow_none:
+        return Isolation("NOT isolated, with your rights")
+    sys.exit(
+        "grading stopped: submissions are strangers' code, and this machine offers no way to run "
+        "them apart. Install bubblewrap (Debian: apt install bubblewrap); or, as root, let other "
+        "users read this clone and its Python; or add ISOLATION=none if you have read them all."
+    )
+
+
+def bubble(home: str) -> list[str]:
+    """A file system that holds Python, vaelib and an empty home, and nothing of anybody's work."""
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev",
+               "--proc", "/proc", "--tmpfs", "/tmp", "--bind", home, home,
+               "--chdir", home, "--uid", str(FIRST_USER), "--gid", str(FIRST_USER)]  # fmt: skip
+    package = str(Path(checks.__file__).resolve().parents[1])
+    system = [
+        "/usr",
+        "/bin",
+        "/lib",
+        "/lib64",
+        "/etc/alternatives",
+        "/etc/ld.so.cache",
+        "/etc/fonts",
+    ]
+    for path in [*system, sys.base_prefix, sys.prefix, package, str(SANDBOX)]:
+        command += ["--ro-bind-try", path, path]
+    return command
+
+
+def run_apart(job: dict[str, Any], how: Isolation, limits: Limits) -> list[dict[str, Any]]:
+    """The lines of JSON that the sandbox wrote for a job, as far as they are that.
+
+    The first of them is the sandbox's own, before any line of the job; without it there is none.
+    """
+    run_apart.runs = getattr(run_apart, "runs", 0) + 1
+    user = FIRST_USER + run_apart.runs if how.as_user else None
+    job = {"seed": 0, **job, "user": user, **limits._asdict()}
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile() as answers:
+        if user is not None:
+            os.chown(home, user, user)
+        kept = {k: os.environ[k] for k in ("PATH", "LANG", "GOMP_SPINCOUNT") if k in os.environ}
+        command = [sys.executable, "-P", SANDBOX, str(answers.fileno())]
+        process = subprocess.Popen(
+            [*(bubble(home) if how.bubble else []), *command],
+            cwd=home, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=[answers.fileno()], start_new_session=True,
+            env=kept | {"HOME": home, "TMPDIR": home, "IPYTHONDIR": home, "MPLCONFIGDIR": home,
+                        "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "USER": "learner"},
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            process.communicate(json.dumps(job).encode(), timeout=limits.waiting)
+        stop(process, user)
+        answers.seek(0)
+        text = answers.read(limits.output).decode(errors="replace")
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            parsed = json.loads(line)
+            if isinstance(parsed, dict):
+                lines.append(parsed)
+    return lines if lines and lines[0].get("ready") else []
+
+
+class Submission(NamedTuple):
+    """A learner's notebook for one chapter, or the reason why there is none."""
+
+    learner: str
+    chapter: str
+    path: Path | None
+    note: str
+
+
+def released_cells(path: Path) -> dict[str, nbformat.NotebookNode]:
+    """The released notebook's solution and graded cells, by their names."""
+    cells = nbformat.read(path, as_version=4).cells
+    return {c.metadata.nbgrader.grade_id: c for c in cells if "nbgrader" in c.metadata}
+
+
+def read_submission(path: Path) -> nbformat.NotebookNode:
+    """A notebook of strangers: only its cells' text is kept.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("not a file")
+    if path.stat().st_size > LARGEST_NOTEBOOK:
+        raise ValueError(f"larger than {LARGEST_NOTEBOOK // 2**20} MiB: clear its outputs")
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        cells = [(c.cell_type, c.source, dict(c.metadata)) for c in notebook.cells]
+    except Exception as error:  # nbformat lets every kind through
+        raise ValueError(f"not a notebook ({type(error).__name__})") from error
+    fresh = nbformat.v4.new_notebook()
+    for kind, source, metadata in cells:
+        cell = getattr(nbformat.v4, f"new_{kind}_cell")(source)
+        if isinstance(metadata.get("nbgrader"), dict):
+            cell.metadata["nbgrader"] = metadata["nbgrader"]
+        fresh.cells.append(cell)
+    return fresh
+
+
+def mend(notebook: nbformat.NotebookNode, released: dict[str, nbformat.NotebookNode]) -> None:
+    """Give each graded and solution cell its metadata back, once; add those that are missing."""
+    seen: set[str] = set()
+    for cell in notebook.cells:
+        claimed = cell.metadata.pop("nbgrader", {}).get("grade_id")
+        ours = released.get(claimed) if isinstance(claimed, str) else None
+        if ours is not None and claimed not in seen and cell.cell_type == ours.cell_type:
+            cell.metadata["nbgrader"] = ours.metadata.nbgrader
+            seen.add(claimed)
+    for name, cell in released.items():
+        if name not in seen:
+            added = nbformat.v4.new_code_cell(
+                cell.source, metadata={"nbgrader": cell.metadata.nbgrader}
+            )
+            if cell.metadata.nbgrader.solution:
+                added.source = f"# The cell of {name} was missing."
+            notebook.cells.append(added)
+
+
+def collect(folder: Path, released: dict[str, Path], into: Path) -> list[Submission]:
+    """Copy each learner's notebooks into nbgrader's folders, mended, under a number for a name."""
+    names = {stem: set(released_cells(path)) for stem, path in released.items()}
+    learners = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    if not learners:
+        sys.exit(f"grading stopped: no folders in {folder}; put each learner's notebooks in one")
+    found = []
+    for number, learner in enumerate(learners):
+        notes: dict[str, str] = {}
+        chosen: dict[str, Path] = {}
+        for path in sorted(learner.rglob("*.ipynb"), key=lambda p: p.lstat().st_mtime):
+            try:
+                notebook = read_submission(path)
+            except ValueError as error:
+                notes |= {stem: f"{path.name}: {error}" for stem in released if stem in path.stem}
+                continue
+            # Whose cells does it hold? A browser may have called it "Copy of kl (1).ipynb".
+            ids = {str(c.metadata.get("nbgrader", {}).get("grade_id")) for c in notebook.cells}
+            chapter = max(names, key=lambda stem: (len(ids & names[stem]), stem in path.stem))
+            if not ids & names[chapter] and chapter not in path.stem:
+                continue
+            if chapter in chosen:
+                notes[chapter] = f"several notebooks; the newest, {path.name}, was graded"
+            chosen[chapter] = path
+            mend(notebook, released_cells(released[chapter]))
+            target = into / f"{number:04}" / ASSIGNMENT / f"{chapter}.ipynb"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(notebook, target)
+        for chapter in released:
+            note = notes.get(chapter, "" if chapter in chosen else "no notebook")
+            found.append(Submission(learner.name, chapter, chosen.get(chapter), note))
+    return found
+
+
+class Ask(NbGraderPreprocessor):
+    """nbgrader's step "execute": run the cells in the sandbox, judge what comes back, here."""
+
+    how: Isolation
+    limits: Limits
+    seed: int
+    release: Path
+
+    def preprocess(self, nb: Any, resources: Any) -> Any:  # noqa: D102 (nbgrader's interface)
+        path = self.release / f"{resources['nbgrader']['notebook']}.ipynb"
+        known = {cell.source for cell in nbformat.read(path, as_version=4).cells}
+        cells, graded = [], {}
+        for index, cell in enumerate(nb.cells):
+            if cell.cell_type != "code":
+                continue
+            if cell.metadata.get("nbgrader", {}).get("grade"):
+                # nbgrader has put the hidden line back: it says whom to ask.
+                graded[index] = re.search(r"checks\.(\w+)\.grade\(", cell.source)[1]
+            else:
+                whole = cell.source not in known  # written or changed by the learner
+                cells.append({"index": index, "source": cell.source, "whole": whole})
+        job = {"cells": cells, "exercises": list(graded.values()), "seed": self.seed}
+        lines = run_apart(job, self.how, self.limits)
+        if not lines:
+            raise RuntimeError("the sandbox did not start")
+        for line in lines:
+            if isinstance(line.get("cell"), int) and 0 <= line["cell"] < len(nb.cells):
+                self.show(nb.cells[line["cell"]], line)
+        answers = {line.get("exercise"): line for line in lines}
+        for index, name in graded.items():
+            nb.cells[index].outputs = [self.verdict(name, answers.get(name))]
+        return nb, resources
+
+    def show(self, cell: Any, line: dict[str, Any]) -> None:
+        """What the learner's cell printed, and how it ended, for the feedback page."""
+        cell.outputs = []
+        if line.get("text"):
+            cell.outputs.append(
+                nbformat.v4.new_output("stream", name="stdout", text=str(line["text"]))
+            )
+        if line.get("error"):
+            cell.outputs.append(_error("CellFailed", str(line["error"])))
+
+    def verdict(self, name: str, line: dict[str, Any] | None) -> Any:
+        """nbgrader's rule: an error costs the cell's points."""
+        try:
+            if line is None:
+                raise checks.CheckFailed(
+                    f"{name}: not reached; an earlier cell ended the run or its time"
+                )
+            if line.get("missing"):
+                raise checks.CheckFailed(f"{name}: there is no function of this name")
+            checks.EXERCISES[name].judge(line["outcomes"], self.seed)
+        except checks.CheckFailed as failure:
+            return _error("CheckFailed", str(failure))
+        except Exception as error:  # numbers that no honest run writes
+            said = f"{name}: the answers cannot be read ({type(error).__name__})"
+            return _error("CheckFailed", said)
+        return nbformat.v4.new_output("stream", name="stdout", text=f"{name}: correct")
+
+
+def _error(name: str, text: str) -> Any:
+    return nbformat.v4.new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}"])
+
+
+def stop(process: subprocess.Popen, user: int | None) -> None:
+    """End the run and everything that it started."""
+    if user is not None and (child := os.fork()) == 0:
+        try:  # as that user, all processes but this one that it may signal: its own
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    elif user is not None:
+        os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """While strangers' code runs, nobody but the owner may enter the folder of submissions."""
+    mode = folder.stat().st_mode & 0o777
+    folder.chmod(mode & 0o700)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+
+
+def grade(
+    submitted: Path, into: Path, *, only: list[str], seed: int, how: Isolation, limits: Limits
+) -> list[dict[str, Any]]:
+    """Grade every submission; write grades.csv and feedback/ into a folder; return the rows."""
+    paths = [p for p in chapters() if not only or p.stem in only]
+    into.mkdir(parents=True, exist_ok=True)
+    into.chmod(0o700)
+    with tempfile.TemporaryDirectory() as private, closed(submitted):  # 0700, the gradebook's home
+        course = Path(private)
+        folder = release(paths, course)
+        released = {p.stem: p for p in sorted(folder.glob("*.ipynb"))}
+        submissions = collect(submitted, released, course / "submitted")
+        Ask.how, Ask.limits, Ask.seed, Ask.release = how, limits, seed, folder
+        config = _configuration(course)
+        for converter in (Autograde, GenerateFeedback):
+            converter(coursedir=CourseDirectory(config=config), config=config).start()
+        rows = _marks(submissions, course)
+        numbers = {
+            name: f"{i:04}" for i, name in enumerate(dict.fromkeys(s.learner for s in submissions))
+        }
+        shutil.rmtree(into / "feedback", ignore_errors=True)
+        for learner, number in numbers.items():
+            for page in (course / "feedback" / number).rglob("*.html"):
+                (into / "feedback" / learner).mkdir(parents=True, exist_ok=True)
+                shutil.copy(page, into / "feedback" / learner / page.name)
+    with (into / "grades.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def _configuration(course: Path) -> Config:
+    config = Config()
+    config.CourseDirectory.root = str(course)
+    config.CourseDirectory.assignment_id = ASSIGNMENT
+    config.CourseDirectory.db_url = f"sqlite:///{course}/gradebook.db"
+    config.Autograde.create_student = True
+    config.Autograde.autograde_preprocessors = [
+        Ask,
+        LimitOutput,
+        SaveAutoGrades,
+        AssignLatePenalties,
+    ]
+    config.HTMLExporter.sanitize_html = True  # a learner's Markdown is a stranger's HTML
+    config.GenerateFeedback.force = True
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    return config
+
+
+def _marks(submissions: list[Submission], course: Path) -> list[dict[str, Any]]:
+    """One row for each learner: points, and the points of each exercise."""
+    learners = list(dict.fromkeys(s.learner for s in submissions))
+    rows = []
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        wanted = [
+            (s.name, cell.name, cell.max_score)
+            for s in sorted(book.find_assignment(ASSIGNMENT).notebooks, key=_order)
+            for cell in s.grade_cells
+        ]
+        for number, learner in enumerate(learners):
+            scores: dict[tuple[str, str], float] = {}
+            if any(s.path for s in submissions if s.learner == learner):
+                for notebook in book.find_submission(ASSIGNMENT, f"{number:04}").notebooks:
+                    scores |= {
+                        (notebook.name, g.name): g.auto_score or 0.0 for g in notebook.grades
+                    }
+            each = {
+                f"{chapter}/{name.removesuffix('-graded')}": scores.get((chapter, name), 0.0)
+                for chapter, name, _ in wanted
+            }
+            notes = [
+                f"{s.chapter}: {s.note}" for s in submissions if s.learner == learner and s.note
+            ]
+            rows.append(
+                {"learner": learner, "points": sum(each.values()), "of": sum(p for *_, p in wanted)}
+                | each
+                | {"notes": "; ".join(notes)}
+            )
+    return rows
+
+
+def _order(notebook: Any) -> int:
+    return [p.stem for p in chapters()].index(notebook.name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("submitted", type=Path)
+    parser.add_argument("--chapter", nargs="*", default=[])
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--into", type=Path, default=ROOT / "graded")
+    parser.add_argument("--isolation", choices=["none"], default=None)
+    options = parser.parse_args()
+    unknown = set(options.chapter) - {p.stem for p in chapters()}
+    if unknown:
+        parser.error(f"no chapter {sorted(unknown)}; there are {[p.stem for p in chapters()]}")
+    if not options.submitted.is_dir():
+        parser.error(
+            f"{options.submitted} is not a folder; SUBMITTED=folder holds one for each learner"
+        )
+    how = isolation(options.isolation == "none")
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    print(f"submissions run {how.name}; the seed of the numbers is {seed}")
+    rows = grade(
+        options.submitted, options.into, only=options.chapter, seed=seed, how=how, limits=Limits()
+    )
+    for row in rows:
+        print(f"{row['learner']:<24} {row['points']:g} of {row['of']:g}  {row['notes']}")
+    print(f"marks: {options.into / 'grades.csv'}; feedback: {options.into / 'feedback'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

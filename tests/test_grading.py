@@ -1,0 +1,239 @@
+"""Grading from end to end, through nbgrader: honest notebooks get their points, and a hostile one
+costs its own and nobody else's."""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "grading"))
+# nbgrader and what it brings warn when they are imported; that is theirs.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SECRET = "the-answers-of-ada"
+
+
+def source_of(chapter):
+    return nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
+
+
+def solutions(chapter):
+    """The reference solutions by the name of their exercise."""
+    cells = source_of(chapter).cells
+    graders = [(c, c.metadata.get("nbgrader", {})) for c in cells]
+    return {g["grade_id"]: c.source for c, g in graders if g.get("solution")}
+
+
+def notebook(chapter, solved=(), first=None):
+    """A learner's copy with some exercises solved, and a cell of their own in front."""
+    found = nbformat.read(ROOT / "learner" / "book" / f"{chapter}.ipynb", as_version=4)
+    answers = solutions(chapter)
+    for cell in found.cells:
+        grading = cell.metadata.get("nbgrader", {})
+        if grading.get("solution") and grading["grade_id"] in solved:
+            cell.source = answers[grading["grade_id"]]
+    if first:
+        found.cells.insert(0, nbformat.v4.new_code_cell(first))
+    return found
+
+
+def put(folder, learner, found, name="kl.ipynb"):
+    (folder / learner).mkdir(parents=True, exist_ok=True)
+    nbformat.write(found, folder / learner / name)
+
+
+# What a hostile notebook does in its first cell; it then answers every exercise rightly. The number
+# is what it may keep: a run that goes on gets the points of its answers.
+HOSTILE = {
+    "crashes": ("import os\nos._exit(1)", 0),
+    "raises": ("raise SystemExit", 10),
+    "loops": ("import signal\nsignal.signal(signal.SIGPROF, signal.SIG_IGN)\nwhile True: pass", 0),
+    "prints a gigabyte": ("import os\nfor _ in range(1024): print('x' * 2**20)", 10),
+    "fills the disk": ("open('big', 'wb').write(b'x' * 2**28)", 10),
+    "eats memory": ("big = bytearray(2**40)", 10),
+    "replaces checks": (
+        "from vaelib import checks\n"
+        "for name, check in list(checks.EXERCISES.items()):\n"
+        "    object.__setattr__(check, 'judge', lambda *a: None)\n"
+        "    object.__setattr__(check, 'grade', lambda *a: None)\n"
+        "    setattr(checks, name, lambda f: None)\n"
+        "checks.kl = lambda *a: None",
+        4,
+    ),
+    "swallows cells": ("get_ipython().input_transformers_cleanup.append(lambda lines: [])", 0),
+}
+SLOW = {"raises", "fills the disk", "eats memory", "swallows cells"}  # by make soak only
+# Cells whose own output says what they could reach.
+SPY = """
+import glob, os, socket
+reached = wrote = False
+for place in {places!r}:
+    for path in glob.glob(place + '/**', recursive=True):
+        try:
+            reached |= {secret!r} in open(path, errors='ignore').read()
+        except OSError:
+            pass
+    try:
+        wrote |= open(place + '/gradebook.db', 'w').write('mine') > 0
+    except OSError:
+        pass
+try:
+    socket.create_connection(('192.0.2.1', 80), timeout=1)
+except OSError as error:
+    print('network:', error.strerror)
+print('reached', reached, 'wrote', wrote)
+"""
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """One run over honest and hostile submissions of chapter kl."""
+    return grade_all(tmp_path_factory, [name for name in HOSTILE if name not in SLOW])
+
+
+def grade_all(tmp_path_factory, hostile):
+    import grade
+
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folder = tmp_path_factory.mktemp("submitted")
+    into = tmp_path_factory.mktemp("graded")
+    every = list(solutions("kl"))
+    put(folder, "ada", notebook("kl", every, first=f"# {SECRET}"), "Copy of kl (1).ipynb")
+    put(folder, "ben, who left it empty", notebook("kl"))
+    put(folder, "cem", notebook("kl", every[:2]))
+    for learner in hostile:
+        cell, _ = HOSTILE[learner]
+        solved = every[:2] if learner == "replaces checks" else every
+        put(folder, learner, notebook("kl", solved, first=cell))
+    deleted = notebook("kl", every)
+    keep = {every[0], f"{every[1]}-graded"}
+    deleted.cells = [
+        c for c in deleted.cells if c.metadata.get("nbgrader", {}).get("grade_id", every[0]) in keep
+    ]
+    put(folder, "deletes cells", deleted)
+    (folder / "no notebook").mkdir()
+    (folder / "not a notebook").mkdir()
+    (folder / "not a notebook" / "kl.ipynb").write_text("{")
+    (folder / "a link").mkdir()
+    (folder / "a link" / "kl.ipynb").symlink_to(folder / "ada" / "Copy of kl (1).ipynb")
+    spy = SPY.format(places=[str(folder), str(into), str(ROOT / "graded")], secret=SECRET)
+    put(folder, "spies", notebook("kl", every, first=spy))
+    twice = notebook("kl", every)
+    twice.cells += copy.deepcopy(notebook("kl").cells)  # the same cells again, unanswered
+    put(folder, "hands in twice", twice)
+
+    how = grade.isolation(allow_none=True)
+    rows = grade.grade(
+        folder,
+        into,
+        only=["kl"],
+        seed=7,
+        how=how,
+        limits=grade.Limits(seconds=4, total=8, waiting=120),
+    )
+    return {row["learner"]: row for row in rows}, into, how
+
+
+def test_the_reference_solutions_get_all_and_an_empty_notebook_nothing(graded):
+    rows, _, _ = graded
+    assert rows["ada"]["points"] == rows["ada"]["of"] == 10
+    assert rows["ben, who left it empty"]["points"] == 0
+    assert rows["cem"]["points"] == 4
+    every = list(solutions("kl"))
+    assert [rows["cem"][f"kl/{name}"] for name in every] == [2, 2, 0, 0, 0]
+
+
+@pytest.mark.parametrize("learner", [name for name in HOSTILE if name not in SLOW])
+def test_a_hostile_submission_costs_its_own_points_only(graded, learner):
+    assert graded[0][learner]["points"] == HOSTILE[learner][1]
+
+
+@pytest.mark.soak
+def test_all_hostile_submissions_together(tmp_path_factory):
+    rows, _, _ = grade_all(tmp_path_factory, list(HOSTILE))
+    assert {name: rows[name]["points"] for name in HOSTILE} == {
+        name: points for name, (_, points) in HOSTILE.items()
+    }
+    assert rows["ada"]["points"] == 10
+
+
+def test_deleted_cells_cost_their_own_points(graded):
+    rows, _, _ = graded
+    assert rows["deletes cells"]["points"] == 2  # the graded cells come back, the answers do not
+
+
+@pytest.mark.parametrize("learner", ["no notebook", "not a notebook", "a link"])
+def test_what_is_no_notebook_gets_nothing_and_a_note(graded, learner):
+    row = graded[0][learner]
+    assert row["points"] == 0
+    assert row["notes"].startswith("kl: ")
+
+
+def test_cells_handed_in_twice_count_once(graded):
+    row = graded[0]["hands in twice"]
+    assert row["points"] <= row["of"] == 10
+
+
+def test_a_submission_reaches_neither_the_others_nor_the_gradebook(graded):
+    rows, into, how = graded
+    feedback = (into / "feedback" / "spies" / "kl.html").read_text()
+    assert rows["spies"]["points"] == 10
+    if not (how.bubble or how.as_user):
+        # Then nothing keeps it away, and the command refuses to run without being told to.
+        with pytest.raises(SystemExit, match="bubblewrap"):
+            sys.modules["grade"].isolation(allow_none=False)
+        return
+    assert "reached False wrote False" in feedback
+    if how.bubble:
+        assert "network: Network is unreachable" in feedback
+    assert not (into / "gradebook.db").exists()
+
+
+def test_marks_and_feedback_are_written_for_nobody_else(graded):
+    rows, into, _ = graded
+    assert into.stat().st_mode & 0o077 == 0
+    table = (into / "grades.csv").read_text().splitlines()
+    assert len(table) == len(rows) + 1
+    assert table[0].startswith("learner,points,of,kl/")
+    page = (into / "feedback" / "ben, who left it empty" / "kl.html").read_text()
+    assert "kl_to_prior: not attempted" in page
+    assert "<script>alert" not in page
+
+
+def test_the_folder_of_submissions_is_open_again_afterwards(tmp_path):
+    from grade import closed
+
+    tmp_path.chmod(0o755)
+    with closed(tmp_path):
+        assert tmp_path.stat().st_mode & 0o077 == 0
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.soak
+def test_every_chapter_from_end_to_end(tmp_path):
+    """All points, none, and a half, in every chapter."""
+    import grade
+
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    chapters = [p.stem for p in grade.chapters()]
+    half = {}
+    for chapter in chapters:
+        every = list(solutions(chapter))
+        half[chapter] = every[: len(every) // 2]
+        for learner, solved in (("all", every), ("none", ()), ("half", half[chapter])):
+            put(tmp_path / "in", learner, notebook(chapter, solved), f"{chapter}.ipynb")
+    rows = grade.grade(
+        tmp_path / "in", tmp_path / "out", only=[], seed=11,
+        how=grade.isolation(allow_none=True), limits=grade.Limits(),
+    )  # fmt: skip
+    found = {row["learner"]: row for row in rows}
+    assert found["all"]["points"] == found["all"]["of"] > 50
+    assert found["none"]["points"] == 0
+    for chapter in chapters:
+        for name in solutions(chapter):
+            got = found["half"][f"{chapter}/{name}"]
+            assert got == (found["all"][f"{chapter}/{name}"] if name in half[chapter] else 0), name
