@@ -11,10 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
+from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "_build" / "results"
@@ -26,6 +29,10 @@ TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 SANITIZE = ROOT / "tests" / "nbval.cfg"
 
 
+# Where a check's output goes: one that runs beside another is shown when it has ended.
+OUTPUT: ContextVar[Any] = ContextVar("OUTPUT", default=None)
+
+
 class Result(NamedTuple):
     passed: int
     failed: int
@@ -34,19 +41,25 @@ class Result(NamedTuple):
 
 def tool(*command: str) -> Result:
     """A command that either passes or fails."""
-    code = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    code = _run([str(part) for part in command], dict(os.environ))
     return Result(int(code == 0), int(code != 0), [])
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    if TOGETHER.is_set():  # two checks on two cores: threads of both would fight for them
+        environment["OMP_NUM_THREADS"] = "1"
+    out = OUTPUT.get()
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=out, stderr=out and subprocess.STDOUT
+    ).returncode
 
 
 def pytest(name: str, *arguments: str) -> Result:
     """A pytest run, counted by its own report; a crash without a report is a failure."""
     report = RESULTS / f"{name}.xml"
     report.unlink(missing_ok=True)
-    code = subprocess.run(
-        [*PYTEST, f"--junit-xml={report}", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
-    ).returncode
+    command = [*PYTEST, f"--junit-xml={report}", *arguments]
+    code = _run(command, os.environ | {"PYTHONPATH": str(ROOT / "tests")})
     if not report.exists():
         return Result(0, 1, [])
     suite = ET.parse(report).getroot().find("testsuite")
@@ -103,6 +116,46 @@ SOAK = {
 }
 
 
+# The browser waits for half of its time, so the site is built and looked at beside the unit tests.
+# nbval runs alone: its cells train, and share no core.
+BESIDE = ("unit", ("book", "site"))
+TOGETHER = threading.Event()
+
+
+class Beside:
+    """Some checks, one after another, in the background."""
+
+    def __init__(self, checks, paths):
+        self.results: list[tuple[str, Result]] = []
+        self.file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it outlives this call)
+        self.thread = threading.Thread(target=self._run, args=(checks, paths))
+
+    def _run(self, checks, paths) -> None:
+        OUTPUT.set(self.file)  # a new thread has its own context
+        for name, check in checks:
+            print(f"\n=== {name} ===", file=self.file, flush=True)
+            start = time.perf_counter()
+            try:
+                result = check(paths)
+            except Exception as error:
+                print(repr(error), file=self.file, flush=True)
+                result = Result(0, 1, [])
+            self.results.append((name, result))
+            seconds = time.perf_counter() - start
+            print(f"--- {name}: {seconds:.0f} s", file=self.file, flush=True)
+
+    def start(self) -> None:
+        TOGETHER.set()
+        self.thread.start()
+
+    def finish(self) -> list[tuple[str, Result]]:
+        self.thread.join()
+        TOGETHER.clear()
+        self.file.seek(0)
+        print(self.file.read(), flush=True)
+        return self.results
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="checks to run; all by default")
@@ -122,15 +175,26 @@ def main() -> int:
     passed = failed = 0
     skipped: list[str] = []
     broken: list[str] = []
-    for name in options.names or available:
+    chosen = list(options.names or available)
+    waiting = None
+    if BESIDE[0] in chosen and set(BESIDE[1]) <= set(chosen):
+        waiting = Beside([(name, available[name]) for name in BESIDE[1]], options.paths)
+        chosen = [name for name in chosen if name not in BESIDE[1]]
+    done: list[tuple[str, Result]] = []
+    for name in chosen:
         print(f"\n=== {name} ===", flush=True)
         start = time.perf_counter()
-        result = available[name](options.paths)
+        if waiting and name == BESIDE[0]:
+            waiting.start()
+        done.append((name, available[name](options.paths)))
+        print(f"--- {name}: {time.perf_counter() - start:.0f} s", flush=True)
+        if waiting and name == BESIDE[0]:
+            done += waiting.finish()
+    for name, result in done:
         passed, failed = passed + result.passed, failed + result.failed
         skipped += result.skipped
         if result.failed or (options.strict and result.skipped):
             broken.append(name)
-        print(f"--- {name}: {time.perf_counter() - start:.0f} s", flush=True)
     print()
     if broken:
         print(f"checks that did not pass: {', '.join(broken)}")

@@ -116,6 +116,7 @@ def plain(text: str, chapter: str, cited: list[str]) -> str:
     text = re.sub(r"\{py:\w+\}`~?([^`]+)`", r"`\1`", text)
     stems = "|".join(path.stem for path in chapters())
     text = re.sub(rf"\]\(((?:{stems})-[\w-]+)\)", lambda m: _link(m[1], chapter), text)
+    text = re.sub(r"\[([^\]]*)\]\(fig-[\w-]+\)", r"\1", text)  # figures have no anchors here
     text = re.sub(r"\]\((\w+\.md)(#[\w-]+)?\)", lambda m: f"]({_page(m[1])}{m[2] or ''})", text)
     return _boxes(text.split("\n")).strip("\n")
 
@@ -185,6 +186,8 @@ def _reference(key: str) -> str:
         )
         for p in entry.persons["author"]
     ]
+    if "howpublished" in field:
+        field["howpublished"] = re.sub(r"\\url\s*", "", field["howpublished"])
     kinds = ("journal", "booktitle", "publisher", "howpublished", "archiveprefix")
     where = next((field[kind] for kind in kinds if kind in field), "")
     if "eprint" in field:

@@ -516,6 +516,78 @@ BUGS = [
         ("book",),
         "nowhere",
     ),
+    # the exercises' checks, the learner's copies, the grading
+    Bug(
+        "checks: a gradient is not compared",
+        "vaelib/checks/diagnosis.py",
+        swap("if all(values) and all(slopes):\n        return", "if all(values):\n        return"),
+        unit("checks"),
+        r"accepts .*(detached|frozen|without_grad)",
+    ),
+    Bug(
+        "checks: float32 is not asked",
+        "vaelib/checks/exercise.py",
+        swap(
+            "TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-4}",
+            "TOLERANCES = {torch.float64: 1e-8}",
+        ),
+        unit("checks"),
+        r"accepts ",
+    ),
+    Bug(
+        "checks: the truth forgets the sum over latents",
+        "vaelib/checks/kl.py",
+        swap(
+            "return kl_divergence(Normal(loc, logvar.exp().sqrt()), prior).sum(-1)",
+            "return kl_divergence(Normal(loc, logvar.exp().sqrt()), prior).mean(-1)",
+        ),
+        unit("checks"),
+        r"textbook at seed 0",
+    ),
+    Bug(
+        "checks: a mistake is named after another",
+        "vaelib/checks/kl.py",
+        swap('"the ½ in front is missing": lambda m, v:', '"loc is missing": lambda m, v:'),
+        unit("checks"),
+        r"half_forgotten",
+    ),
+    Bug(
+        "grading: a notebook runs with the teacher's rights",
+        "grading/grade.py",
+        swap(
+            '        if run_apart({"cells": [], "exercises": []}, how, Limits()):\n'
+            "            return how",
+            "        return Isolation(how.name, how.bubble and None)",
+        ),
+        unit("grading"),
+        r"test_a_submission_reaches_neither|TypeError|reached",
+    ),
+    Bug(
+        "grading: what was not attempted gets its points",
+        "grading/grade.py",
+        swap(
+            "        except checks.CheckFailed as failure:\n",
+            "        except checks.CheckFailed as failure:\n"
+            '            if "not att" in str(failure):\n'
+            '                return nbformat.v4.new_output("stream", text="")\n',
+        ),
+        unit("grading"),
+        r"test_the_reference_solutions",
+    ),
+    Bug(
+        "learner: a copy keeps its solutions",
+        "learner/book/kl.ipynb",
+        lambda text: text.replace("raise NotImplementedError()", "return 0", 1),
+        unit("learner"),
+        r"stale: kl",
+    ),
+    Bug(
+        "exercises: the expected output is another",
+        "book/kl.ipynb",
+        swap("tensor(0.5000)", "tensor(0.2500)"),
+        unit("exercises"),
+        r"Expected:",
+    ),
 ]
 
 

@@ -101,7 +101,7 @@ NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", as_version=4) for name 
 PAGES = {
     path.stem: path.read_text()
     for path in sorted(BOOK.glob("*.md"))
-    if path.stem in {"index", "notation", "questions", "glossary"}
+    if path.stem in {"index", "notation", "questions", "glossary", "instructors"}
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,11 +125,11 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     source = tmp_path_factory.mktemp("source")
     # From a copy: pip leaves build/ and egg-info behind.
-    parts = ["vaelib", "LICENSE", "NOTICE", "README.md", "pyproject.toml"]
-    listed = ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", *parts]
-    for name in subprocess.check_output(listed, text=True).splitlines():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(
+        ROOT / "vaelib", source / "vaelib", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("LICENSE", "NOTICE", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", folder, source]
     subprocess.run(command, check=True)

@@ -278,7 +278,7 @@ def error_of_sum(log_q, log_p):
     return ratio.sum(0), ratio.std(0) * len(ratio) ** 0.5
 
 
-@wrong("kl_with_error", says="1 values; expected 2")
+@wrong("kl_with_error", says="1 value; expected 2")
 def error_forgotten(log_q, log_p):
     return (log_q - log_p).mean(0)
 

@@ -6,8 +6,9 @@ anything of the learner's. So a notebook can be run where it does no harm, and j
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from secrets import randbits
 from typing import Any
 
@@ -49,7 +50,7 @@ class Draw:
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """One exercise's check: call it with your function.
 
@@ -123,25 +124,18 @@ class Exercise:
         Raises:
             CheckFailed: With the mistake's name, where it is recognized.
         """
-
-        def expected(function: Callable[..., Any], dtypes: Iterable[torch.dtype]) -> Any:
-            for dtype in dtypes:
-                for inputs in self.cases(seed, dtype):
-                    # In float64 from the rounded inputs: the truth of the question that was asked.
-                    yield self._ask(function, _cast(inputs, torch.float64), again=False)
-
-        inputs = [case for dtype in TOLERANCES for case in self.cases(seed, dtype)]
-        tolerances = [
-            self.loosened * tolerance for tolerance in TOLERANCES.values() for _ in self.cases(seed)
-        ]
-        mistakes = (
-            (says, expected(wrong, [torch.float64])) for says, wrong in self.mistakes.items()
-        )
-        truth = list(expected(self.truth, TOLERANCES))
+        known = self._known(seed)
+        cases = len(known.inputs) // len(TOLERANCES)
+        tolerances = [self.loosened * t for t in TOLERANCES.values() for _ in range(cases)]
+        mistakes = ((says, known.mistake(says)) for says in self.mistakes)
         try:
-            diagnose(outcomes, truth, inputs, tolerances, self.axes, mistakes)
+            diagnose(outcomes, known.truth, known.inputs, tolerances, self.axes, mistakes)
         except CheckFailed as failure:
             raise CheckFailed(f"{self.name}: {failure}") from None
+
+    @lru_cache(maxsize=32)  # noqa: B019 (exercises live as long as the module)
+    def _known(self, seed: int) -> "_Known":
+        return _Known(self, seed)
 
     def cases(self, seed: int, dtype: torch.dtype = torch.float64) -> list[dict[str, Any]]:
         """The inputs of every case for a seed."""
@@ -189,6 +183,26 @@ class Exercise:
         finally:
             torch.set_default_dtype(default)
         return outcome
+
+
+class _Known:
+    """What is right and what is known to be wrong for a seed, computed when it is asked for."""
+
+    def __init__(self, exercise: Exercise, seed: int):
+        self.exercise = exercise
+        self.inputs = [case for dtype in TOLERANCES for case in exercise.cases(seed, dtype)]
+        # In float64 from the rounded inputs: the truth of the question that was asked.
+        self.exact = [_cast(inputs, torch.float64) for inputs in self.inputs]
+        self.truth = [exercise._ask(exercise.truth, inputs, again=False) for inputs in self.exact]
+        self.found: dict[tuple[str, int], Outcome] = {}
+
+    def mistake(self, says: str) -> Iterator[Outcome]:
+        """The outcomes of a mistake in the cases of float64, one by one: most differ at once."""
+        for case, inputs in enumerate(self.exact[: len(self.exact) // len(TOLERANCES)]):
+            if (says, case) not in self.found:
+                wrong = self.exercise.mistakes[says]
+                self.found[says, case] = self.exercise._ask(wrong, inputs, again=False)
+            yield self.found[says, case]
 
 
 def exercise(
