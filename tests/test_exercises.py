@@ -8,7 +8,7 @@ import re
 import nbformat
 import pytest
 import torch
-from test_course import BOOK, CHAPTERS, NOTEBOOKS, prose, tags
+from test_course import BOOK, CHAPTERS, NOTEBOOKS, PAGES, prose, tags
 
 from vaelib import checks
 
@@ -135,3 +135,15 @@ def test_no_exercise_is_left_to_write():
         assert "% Exercises" not in prose(chapter)
         stored = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
         assert any("answer" in tags(cell) for cell in stored.cells)
+
+
+def test_the_instructors_table_counts_what_is_there():
+    rows = []
+    for chapter in CHAPTERS:
+        parts = exercises(chapter)
+        points = sum(graded.metadata.nbgrader.points for _, _, _, graded, _ in parts)
+        minutes = sum(int(re.search(r"\*(\d+) minutes,", text.source)[1]) for text, *_ in parts)
+        rows.append((len(parts), points, minutes))
+    rows.append(tuple(sum(column) for column in zip(*rows, strict=True)))
+    table = re.findall(r"\| (\d+) \| (\d+) \| (\d+) minutes \|", PAGES["instructors"])
+    assert [tuple(map(int, row)) for row in table] == rows

@@ -103,7 +103,9 @@ def grade_all(tmp_path_factory, hostile):
     into = tmp_path_factory.mktemp("graded")
     every = list(solutions("kl"))
     put(folder, "ada", notebook("kl", every, first=f"# {SECRET}"), "Copy of kl (1).ipynb")
-    put(folder, "ben, who left it empty", notebook("kl"))
+    empty = notebook("kl")
+    empty.cells.append(nbformat.v4.new_markdown_cell("Hello <script>alert('teacher')</script>"))
+    put(folder, "ben, who left it empty", empty)
     put(folder, "cem", notebook("kl", every[:2]))
     for learner in hostile:
         cell, _ = HOSTILE[learner]
@@ -201,6 +203,7 @@ def test_marks_and_feedback_are_written_for_nobody_else(graded):
     assert table[0].startswith("learner,points,of,kl/")
     page = (into / "feedback" / "ben, who left it empty" / "kl.html").read_text()
     assert "kl_to_prior: not attempted" in page
+    assert "Hello" in page
     assert "<script>alert" not in page
 
 
