@@ -66,7 +66,7 @@ HOSTILE = {
     ),
     "swallows cells": ("get_ipython().input_transformers_cleanup.append(lambda lines: [])", 0),
 }
-SLOW = {"raises", "fills the disk", "eats memory", "swallows cells"}  # by make soak only
+SLOW = {"raises", "prints a gigabyte", "fills the disk", "eats memory", "swallows cells"}  # by make soak only
 # Cells whose own output says what they could reach.
 SPY = """
 import glob, os, socket
@@ -135,7 +135,7 @@ def grade_all(tmp_path_factory, hostile):
         only=["kl"],
         seed=7,
         how=how,
-        limits=grade.Limits(seconds=4, total=8, waiting=120),
+        limits=grade.Limits(seconds=3, total=4, waiting=120),
     )
     return {row["learner"]: row for row in rows}, into, how
 

@@ -22,33 +22,40 @@ def test_there_are_pages():
     assert {"book/index.html", "book/vae.html", "book/notation.html", "book/api.html"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_request_goes_to_its_own_host(visit, page):
-    seen = visit()
-    seen.open(page)
+def check_console(seen):
+    """Every request goes to the site's own host and is answered; nothing is complained about."""
     assert seen.foreign == []
     assert seen.failed == []
     assert [c for c in seen.complaints if HARMLESS not in c] == []
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("page", CONTENT)
-def test_pages_fit_their_window_in_light_and_dark(visit, page, width):
-    """Wide tables, code and formulas scroll by themselves; the page does not."""
-    tab = visit(width, "light").open(page)
+def check_fit(tab, page, width, photographed):
+    """Wide tables, code and formulas scroll by themselves; the page does not. Light and dark."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
         tab.emulate_media(color_scheme=scheme)  # the page follows the reader's system
         tab.wait_for_selector(f"html[data-theme={scheme}]")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        if (width, scheme) in {(1280, "light"), (390, "dark")}:  # a long page takes seconds
+        if scheme == photographed:  # a long page takes seconds
             name = f"{page.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.png"
             tab.screenshot(path=SHOTS / name, full_page=True)
 
 
-@pytest.mark.parametrize("page", CONTENT)
-def test_menu_opens_on_a_phone(visit, page):
-    tab = visit(width=390).open(page, until="load")
+def check_pictures(tab, page):
+    """An alternative text of its own: a sentence, not a file name, and no two the same."""
+    texts = tab.locator("article img").evaluate_all("all => all.map(i => i.getAttribute('alt'))")
+    for text in texts:
+        assert text is not None, "no alternative text"
+        assert len(text.split()) >= 8, f"no alternative text but {text!r}"
+        assert not re.search(r"\.(png|svg|jpe?g)|_images", text), text
+    assert len(set(texts)) == len(texts)
+    if page == "book/vae.html":
+        assert len(texts) >= 9
+
+
+def check_menu(tab, page):
+    """The menu of a phone slides in, and leads on."""
+    tab.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
     # A page's link to itself goes nowhere, so look for another one.
     text, target = ("Notation", "notation") if "vae" in page else ("The variational", "vae")
     link = tab.locator(".bd-sidebar-primary a", has_text=text)
@@ -58,7 +65,25 @@ def test_menu_opens_on_a_phone(visit, page):
     assert link.is_visible()
     assert in_window(link)
     link.click()
-    tab.wait_for_url(f"**/book/{target}.html")
+    tab.wait_for_url(f"**/book/{target}.html", wait_until="commit")
+
+
+# One visit to each page by each device: opening a chapter is what takes the time.
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_on_a_desktop(visit, page):
+    seen = visit(1280, "light")
+    tab = seen.open(page)
+    check_console(seen)
+    if page in CONTENT:
+        check_fit(tab, page, 1280, "light")
+        check_pictures(tab, page)
+
+
+@pytest.mark.parametrize("page", CONTENT)
+def test_a_page_on_a_phone(visit, page):
+    tab = visit(390, "light").open(page)
+    check_fit(tab, page, 390, "dark")
+    check_menu(tab, page)
 
 
 def in_window(locator):
@@ -73,20 +98,6 @@ def test_formulas_are_set(visit):
     assert tab.locator("mjx-container").count() > 30
     assert tab.locator("mjx-merror").count() == 0
     assert "\\mathrm" not in tab.locator("article").inner_text()
-
-
-@pytest.mark.parametrize("page", CONTENT)
-def test_every_picture_says_what_is_seen(visit, page):
-    """An alternative text of its own: a sentence, not a file name, and no two the same."""
-    tab = visit().open(page, until="domcontentloaded")
-    texts = tab.locator("article img").evaluate_all("all => all.map(i => i.getAttribute('alt'))")
-    for text in texts:
-        assert text is not None
-        assert len(text.split()) >= 8, text
-        assert not re.search(r"\.(png|svg|jpe?g)|_images", text), text
-    assert len(set(texts)) == len(texts)
-    if page == "book/vae.html":
-        assert len(texts) >= 9
 
 
 class Links(HTMLParser):
