@@ -36,6 +36,7 @@ def test_it_holds_every_point_and_says_where_it_comes_from(sweep, record):
             assert 0 <= point["means"].min() < 0.01 < 0.5 < point["means"].max() <= 1
 
 
+@pytest.mark.soak  # half a minute of training, for numbers that are stored
 def test_one_point_comes_out_again(sweep, record):
     """Trained again, on whatever machine this is: another BLAS moves it by up to 1 nat."""
     stored = next(
