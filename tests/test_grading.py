@@ -66,7 +66,13 @@ HOSTILE = {
     ),
     "swallows cells": ("get_ipython().input_transformers_cleanup.append(lambda lines: [])", 0),
 }
-SLOW = {"raises", "prints a gigabyte", "fills the disk", "eats memory", "swallows cells"}  # by make soak only
+SLOW = {
+    "raises",
+    "prints a gigabyte",
+    "fills the disk",
+    "eats memory",
+    "swallows cells",
+}  # by make soak only
 # Cells whose own output says what they could reach.
 SPY = """
 import glob, os, socket

@@ -16,7 +16,7 @@ NO_ADDRESS = (
 
 def without_marks(app, docname, source):
     if app.env.doc2path(docname).endswith(".ipynb"):
-        source[0] = re.sub(r' *### (BEGIN|END) SOLUTION\\n', "", source[0])
+        source[0] = re.sub(r" *### (BEGIN|END) SOLUTION\\n", "", source[0])
 
 
 def say_why_no_button(app, pagename, templatename, context, doctree):
@@ -24,7 +24,9 @@ def say_why_no_button(app, pagename, templatename, context, doctree):
         return
     if app.env.doc2path(pagename).endswith(".ipynb"):
         name = pagename.split("/")[-1]
-        context["body"] = context["body"].replace("</h1>", "</h1>" + NO_ADDRESS.format(name=name), 1)
+        context["body"] = context["body"].replace(
+            "</h1>", "</h1>" + NO_ADDRESS.format(name=name), 1
+        )
 
 
 def no_button_without_address(app, config):

@@ -1,11 +1,11 @@
-r"""One check for each exercise of the course: `checks.NAME(your_function)`.
+r"""One check for each exercise of the course: ``checks.NAME(your_function)``.
 
 Chapters: the section *Exercises* of each.
 
 A check draws fresh inputs, calls your function in float64 and float32, on several shapes and on
 extreme values, and compares values and gradients with an answer computed in another way. It prints
 one line if all agree. Otherwise it raises `CheckFailed` with the name of the mistake, where it is a
-known one. `EXERCISES` maps each name to its check.
+known one. ``EXERCISES`` maps each name to its check.
 
     >>> from vaelib import checks
     >>> def kl_to_prior(loc, logvar):

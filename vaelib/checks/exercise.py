@@ -34,11 +34,11 @@ class Draw:
         self.generator = torch.Generator().manual_seed(seed)
 
     def normal(self, *shape: int, scale: int | float = 1.0) -> Tensor:
-        """Normal entries with standard deviation `scale`."""
+        """Normal entries with standard deviation ``scale``."""
         return (scale * torch.randn(shape, generator=self.generator)).double()
 
     def uniform(self, *shape: int, low: int | float = 0.0, high: int | float = 1.0) -> Tensor:
-        """Uniform entries between `low` and `high`."""
+        """Uniform entries between ``low`` and ``high``."""
         return (low + (high - low) * torch.rand(shape, generator=self.generator)).double()
 
     def binary(self, *shape: int) -> Tensor:
@@ -46,7 +46,7 @@ class Draw:
         return torch.randint(0, 2, shape, generator=self.generator).double()
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from `low` up to `high`, both included."""
+        """A whole number from ``low`` up to ``high``, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
 
@@ -55,7 +55,7 @@ class Exercise:
     """One exercise's check: call it with your function.
 
     Args:
-        name: Of the exercise; the same as in `EXERCISES`.
+        name: Of the exercise; the same as in ``EXERCISES``.
         draw: From a `Draw`, the inputs of each case: a mapping from the name of an input to a
             tensor in float64 or to anything else. Several shapes, with axes of different sizes, no
             parameter at a value where mistakes hide (logvar = 0, σ² = 1), and extreme values.
@@ -66,7 +66,7 @@ class Exercise:
         gradients: Names of the inputs with respect to which gradients are compared; None for every
             floating tensor.
         axes: From the name of an input to the names of its axes, the last one first, for messages:
-            `{"x": ("pixels",)}`.
+            ``{"x": ("pixels",)}``.
         loosened: Factor on the tolerances, where the answer's conditioning asks for it.
     """
 
@@ -80,7 +80,7 @@ class Exercise:
     loosened: float = 1.0
 
     def __call__(self, answer: Callable[..., Any], *, seed: int | None = None) -> None:
-        """Print one line if `answer` is right or not attempted; raise `CheckFailed` if it is wrong.
+        """Print one line if ``answer`` is right or not attempted; raise `CheckFailed` if wrong.
 
         Args:
             answer: Your function.
@@ -104,7 +104,7 @@ class Exercise:
         self.judge(self.respond(answer, seed), seed)
 
     def respond(self, answer: Callable[..., Any], seed: int) -> list[Outcome]:
-        """What `answer` returns in each case, and its gradients, as plain numbers.
+        """What ``answer`` returns in each case, and its gradients, as plain numbers.
 
         Stops at the first case in which it raises. Nothing here compares; the result holds only
         what JSON can hold.
@@ -119,7 +119,7 @@ class Exercise:
         return outcomes
 
     def judge(self, outcomes: list[Outcome], seed: int) -> None:
-        """Compare what `respond` wrote down with the truth for the same seed.
+        """Compare what ``respond`` wrote down with the truth for the same seed.
 
         Raises:
             CheckFailed: With the mistake's name, where it is recognized.
