@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
@@ -241,6 +242,8 @@ class Ask(NbGraderPreprocessor):
         cells, graded = [], {}
         for index, cell in enumerate(nb.cells):
             if cell.cell_type != "code":
+                if cell.source not in known:  # a stranger's HTML, in the teacher's browser
+                    cell.source = SanitizeHTML().sanitize_html_tags(cell.source)
                 continue
             if cell.metadata.get("nbgrader", {}).get("grade"):
                 # nbgrader has put the hidden line back: it says whom to ask.
@@ -363,7 +366,6 @@ def _configuration(course: Path) -> Config:
         SaveAutoGrades,
         AssignLatePenalties,
     ]
-    config.HTMLExporter.sanitize_html = True  # a learner's Markdown is a stranger's HTML
     config.GenerateFeedback.force = True
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     return config
