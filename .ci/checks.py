@@ -6,6 +6,7 @@ what takes longer; names as arguments run only those checks.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +28,14 @@ BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 # jaxtyping's import hook switches beartype on for every function of the package.
 TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
+# Chapters that train for minutes run beside the others.
+LONG = [ROOT / "book" / "vae.ipynb"]
+SHORT = sorted(set((ROOT / "book").glob("*.ipynb")) - set(LONG))
 # What nbval may rewrite before it compares: addresses, and nothing else.
 SANITIZE = ROOT / "tests" / "nbval.cfg"
 
 
-# Where a check's output goes: one that runs beside another is shown when it has ended.
+# Where a check's output goes: of one that runs beside another it is shown when that has ended.
 OUTPUT: ContextVar[Any] = ContextVar("OUTPUT", default=None)
 
 
@@ -74,10 +80,10 @@ def unit(paths: list[str]) -> Result:
     return pytest("unit", *TYPED, "--ignore=tests/browser", "-m", "not soak", *(paths or ["tests"]))
 
 
-def nbval(paths: list[str]) -> Result:
+def nbval(name: str, chapters: list[Path], paths: list[str]) -> Result:
     options = ["--nbval", f"--nbval-sanitize-with={SANITIZE}", "--nbval-cell-timeout=300"]
     # pyproject turns warnings of our own tests into errors; nbval's are not ours.
-    return pytest("nbval", *options, "-W", "ignore", *(paths or ["book"]))
+    return pytest(name, *options, "-W", "ignore", *(paths or chapters))
 
 
 def spelling(paths: list[str]) -> Result:
@@ -106,7 +112,8 @@ CHECKS = {
     "spelling": spelling,
     "unit": unit,
     "doctest": lambda _: pytest("doctest", "--doctest-modules", "vaelib"),
-    "nbval": nbval,
+    "nbval": lambda paths: nbval("nbval", SHORT, paths),
+    "nbval-long": lambda paths: nbval("nbval-long", LONG, paths),
     "book": lambda _: tool(sys.executable, ".ci/book.py"),
     "site": lambda paths: pytest("site", *(paths or ["tests/browser"])),
 }
@@ -116,44 +123,34 @@ SOAK = {
 }
 
 
-# The browser waits for half of its time, so the site is built and looked at beside the unit tests.
-# nbval runs alone: its cells train, and share no core.
-BESIDE = ("unit", ("book", "site"))
+# These run two at a time, on one core each: threads of torch would fight for the same ones.
+LANES = (("unit",), ("book", "site"), ("nbval-long",), ("nbval",))
 TOGETHER = threading.Event()
 
 
-class Beside:
-    """Some checks, one after another, in the background."""
+def run_check(name: str, check, paths: list[str]) -> Result:
+    """One check with its heading and its time, wherever the output goes."""
+    out = OUTPUT.get()
+    print(f"\n=== {name} ===", file=out, flush=True)
+    start = time.perf_counter()
+    try:
+        result = check(paths)
+    except Exception as error:  # of a tool that is missing, say
+        print(repr(error), file=out, flush=True)
+        result = Result(0, 1, [])
+    print(f"--- {name}: {time.perf_counter() - start:.0f} s", file=out, flush=True)
+    return result
 
-    def __init__(self, checks, paths):
-        self.results: list[tuple[str, Result]] = []
-        self.file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it outlives this call)
-        self.thread = threading.Thread(target=self._run, args=(checks, paths))
 
-    def _run(self, checks, paths) -> None:
-        OUTPUT.set(self.file)  # a new thread has its own context
-        for name, check in checks:
-            print(f"\n=== {name} ===", file=self.file, flush=True)
-            start = time.perf_counter()
-            try:
-                result = check(paths)
-            except Exception as error:
-                print(repr(error), file=self.file, flush=True)
-                result = Result(0, 1, [])
-            self.results.append((name, result))
-            seconds = time.perf_counter() - start
-            print(f"--- {name}: {seconds:.0f} s", file=self.file, flush=True)
-
-    def start(self) -> None:
-        TOGETHER.set()
-        self.thread.start()
-
-    def finish(self) -> list[tuple[str, Result]]:
-        self.thread.join()
-        TOGETHER.clear()
-        self.file.seek(0)
-        print(self.file.read(), flush=True)
-        return self.results
+def run_lane(checks: list[tuple[str, Callable]], paths: list[str]) -> list[tuple[str, Result]]:
+    """Some checks, one after another; what they print appears when the last has ended."""
+    with tempfile.TemporaryFile("w+") as file:
+        token = OUTPUT.set(file)
+        results = [(name, run_check(name, check, paths)) for name, check in checks]
+        OUTPUT.reset(token)
+        file.seek(0)
+        print(file.read(), end="", flush=True)
+    return results
 
 
 def main() -> int:
@@ -175,21 +172,16 @@ def main() -> int:
     passed = failed = 0
     skipped: list[str] = []
     broken: list[str] = []
-    chosen = list(options.names or available)
-    waiting = None
-    if BESIDE[0] in chosen and set(BESIDE[1]) <= set(chosen):
-        waiting = Beside([(name, available[name]) for name in BESIDE[1]], options.paths)
-        chosen = [name for name in chosen if name not in BESIDE[1]]
-    done: list[tuple[str, Result]] = []
-    for name in chosen:
-        print(f"\n=== {name} ===", flush=True)
-        start = time.perf_counter()
-        if waiting and name == BESIDE[0]:
-            waiting.start()
-        done.append((name, available[name](options.paths)))
-        print(f"--- {name}: {time.perf_counter() - start:.0f} s", flush=True)
-        if waiting and name == BESIDE[0]:
-            done += waiting.finish()
+    chosen = options.names or list(available)
+    lanes = [[(n, available[n]) for n in lane if n in chosen] for lane in LANES]
+    lanes = [lane for lane in lanes if lane]
+    later = {n for lane in lanes for n, _ in lane} if len(lanes) > 1 else set()
+    done = [(n, run_check(n, available[n], options.paths)) for n in chosen if n not in later]
+    if later:
+        TOGETHER.set()
+        with ThreadPoolExecutor(2) as pool:
+            for results in pool.map(run_lane, lanes, itertools.repeat(options.paths)):
+                done += results
     for name, result in done:
         passed, failed = passed + result.passed, failed + result.failed
         skipped += result.skipped

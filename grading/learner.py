@@ -8,6 +8,7 @@ to Markdown is turned into what Colab, Jupyter and a git host show.
 """
 
 import logging
+import os
 import re
 import shutil
 import sys
@@ -22,6 +23,9 @@ from nbgrader.coursedir import CourseDirectory
 from pybtex.database import parse_file
 from pybtex.richtext import Text
 from traitlets.config import Config
+
+# nbgrader starts alembic by its bare name: that of this environment, activated or not.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASE = ROOT / "learner" / "book"

@@ -2,7 +2,6 @@
 costs its own and nobody else's."""
 
 import copy
-import os
 import sys
 from pathlib import Path
 
@@ -104,7 +103,6 @@ def graded(tmp_path_factory):
 def grade_all(tmp_path_factory, hostile):
     import grade
 
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     folder = tmp_path_factory.mktemp("submitted")
     into = tmp_path_factory.mktemp("graded")
     every = list(solutions("kl"))
@@ -227,7 +225,6 @@ def test_every_chapter_from_end_to_end(tmp_path):
     """All points, none, and a half, in every chapter."""
     import grade
 
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     chapters = [p.stem for p in grade.chapters()]
     half = {}
     for chapter in chapters:

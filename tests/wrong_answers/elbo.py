@@ -828,7 +828,7 @@ def repaired_without_log_two_pi(*given):
     return repaired_by_torch(*given) + 0.5 * math.log(2 * math.pi) * given[0].shape[-1]
 
 
-@wrong("gaussian_elbo", says="once per pixel too often")
+@wrong("gaussian_elbo", says="counted once for each pixel")
 def repaired_constant_too_often(x, means, variance, loc, logvar):
     n = x.shape[-1]
     each = -((x - means) ** 2) / (2 * variance) - n / 2 * (2 * math.pi * variance).log()

@@ -70,6 +70,12 @@ def _head_with(
             lambda v: 0.5 * v.exp()
         ),
         "the third value is logvar again; asked is the scale": _head_with(lambda v: 1.0 * v),
+        "the third value is 1/σ: the minus belongs to a precision": _head_with(
+            lambda v: (-0.5 * v).exp()
+        ),
+        "the second and the third value are swapped: logvar comes before the scale": (
+            lambda f, w, b: tuple(_head_with()(f, w, b)[i] for i in (0, 2, 1))
+        ),
     },
     axes={"features": ("features",)},
 )
@@ -115,6 +121,12 @@ def _log_q_by_torch(z: Tensor, loc: Tensor, logvar: Tensor) -> Tensor:
         ),
         "log σ is ½ logvar: here all of logvar is subtracted": lambda z, m, v: (
             -(0.5 * (z - m) ** 2 / v.exp() + v).sum(-1) - HALF_LOG_TWO_PI * z.shape[-1]
+        ),
+        "the squared distance is multiplied by σ²; it must be divided": lambda z, m, v: (
+            -0.5 * ((z - m) ** 2 * v.exp() + v + math.log(2 * math.pi)).sum(-1)
+        ),
+        "this is the prior N(0, I): loc and logvar are not used": lambda z, m, v: (
+            -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1) + 0 * (m + v).sum(-1)
         ),
         "log σ is missing: then the widest q would always win": lambda z, m, v: (
             -0.5 * ((z - m) ** 2 / v.exp() + math.log(2 * math.pi)).sum(-1)
@@ -166,6 +178,8 @@ def _inside(z: Tensor, loc: Tensor, scale: Tensor, width: float) -> Tensor:
         "the quantile is of level itself; a central interval leaves (1 − level)/2 on each side": (
             lambda z, m, v, c: _inside(z, m, _scale(v), abs(_quantile(c))).mean(0)
         ),
+        "half of what lies outside is left on each side: the quantile of 1 − (1 − level)/2, not of "
+        "1 − level/2": lambda z, m, v, c: _inside(z, m, _scale(v), _quantile(1 - c / 2)).mean(0),
         "the interval is open below: a central one is bounded on both sides": lambda z, m, v, c: (
             (z < m + _central(c) * _scale(v)).double().mean(0)
         ),
@@ -252,6 +266,15 @@ def _price(covariance: Tensor) -> Tensor:
         "the best variances are Σᵢᵢ, not 1/Λᵢᵢ from the precision's diagonal": lambda s: (
             0.5 * (-_diagonal(torch.linalg.inv(s)).log().sum(-1) - torch.logdet(s))
         ),
+        "log det Σ is twice the sum of the logs of the Cholesky factor's diagonal": lambda s: (
+            0.5 * _diagonal(s).log().sum(-1)
+            - 0.5 * _diagonal(torch.linalg.cholesky(s)).log().sum(-1)
+        ),
+        "this is KL(q ‖ posterior) for the q with the right variances; asked is the other "
+        "direction, KL(posterior ‖ q)": lambda s: (
+            0.5 * ((_diagonal(s) * _diagonal(torch.linalg.inv(s))).sum(-1) - s.shape[-1])
+            - _price(s)
+        ),
         "the diagonal is in standard deviations; log Σᵢᵢ is 2 log σᵢ": lambda s: (
             0.5 * (_diagonal(s).sqrt().log().sum(-1) - torch.logdet(s))
         ),
@@ -262,7 +285,7 @@ def _price(covariance: Tensor) -> Tensor:
             0.5 * (_diagonal(s).prod(-1).log() - torch.logdet(s))
         ),
     },
-    build=lambda factor: (factor @ factor.mT,),
+    build=lambda covariance_factor: (covariance_factor @ covariance_factor.mT,),
     loosened=30.0,  # a determinant amplifies rounding by the condition number
 )
 def diagonal_price(draw: Draw) -> Iterator[dict[str, Any]]:
@@ -274,6 +297,6 @@ def diagonal_price(draw: Draw) -> Iterator[dict[str, Any]]:
         return (size * (torch.eye(latent, dtype=torch.float64) + noise)).float().double()
 
     for batch, latent in (((4,), 3), ((2, 5), 4), ((), 2)):
-        yield {"factor": factor(*batch, latent=latent, size=1.5)}
+        yield {"covariance_factor": factor(*batch, latent=latent, size=1.5)}
     # A hundred and ten dimensions, each known to 0.02: the determinant is 0 in every float.
-    yield {"factor": factor(latent=110, size=0.02)}
+    yield {"covariance_factor": factor(latent=110, size=0.02)}

@@ -226,6 +226,11 @@ def _near(a: Tensor, t: Tensor) -> bool:
 
 def _explain_shape(a: Tensor, t: Tensor) -> str:
     shapes = f"the result has the shape {[*a.shape]}; expected {[*t.shape]}"
+    if a.ndim > t.ndim and a.numel() == t.numel() and _near(a.reshape(t.shape), t):
+        return (
+            f"{shapes}. The numbers are right, with an axis of size 1 too many (keepdim=True? "
+            "an index [:, None]?)"
+        )
     if a.ndim == t.ndim + 1 and _near(a.sum(-1), t):
         return f"{shapes}. The sum over the last axis is missing"
     if a.ndim == 0 and _near(a, t.mean()):
@@ -234,7 +239,7 @@ def _explain_shape(a: Tensor, t: Tensor) -> str:
         return f"{shapes}. You summed over the batch too; return one value for each datum"
     if a.ndim == 2 and _near(a.mT, t):
         return f"{shapes}. It is the transpose"
-    if a.ndim == t.ndim and a.numel() == t.numel() ** 2:
+    if t.ndim == 1 and a.shape == (len(t), len(t)) and len(t) > 1:
         return f"{shapes}. The shapes [n] and [n, 1] broadcast to [n, n]"
     return shapes
 
@@ -405,7 +410,7 @@ def _describe(inputs: Mapping[str, Any]) -> str:
 
 def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str:
     for k, (got, right) in enumerate(zip(outcome["outputs"], truth["outputs"], strict=False)):
-        if close(got, right, 1e-9 if outcome["dtype"] == "torch.float64" else 2e-4):
+        if close(got, right, 3e-7 if outcome["dtype"] == "torch.float64" else 2e-4):
             continue
         a, t = _tensor(got), _tensor(right)
         where = f"For {_describe(inputs)}, output {k + 1} " if inputs else "The answer "
@@ -416,5 +421,6 @@ def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str
         if a.numel():
             worst = int((a - t).abs().nan_to_num(math.inf).argmax())
             got, right = a.flatten()[worst].item(), t.flatten()[worst].item()
-            return f"{where}holds {got:.6g} where {right:.6g} is right"
+            digits = 6 if f"{got:.6g}" != f"{right:.6g}" else 12
+            return f"{where}holds {got:.{digits}g} where {right:.{digits}g} is right"
     return f"This happens for {_describe(inputs)}"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import (
+    Bernoulli,
     ContinuousBernoulli,
     Normal,
     kl_divergence,
@@ -99,6 +100,9 @@ def _added(eps: float) -> Callable[[Tensor, Tensor], Tensor]:
         ),
         "the pixels' probabilities are averaged before the log: sum the pixels' logs": (
             lambda x, a: torch.logsumexp(_pixels(x, a), -1) - math.log(x.shape[-1])
+        ),
+        "logits are passed as probs=: p = sigmoid(logit)": lambda x, a: (
+            Bernoulli(probs=a, validate_args=False).log_prob(x).sum(-1)
         ),
         "the logits are taken for probabilities: p = sigmoid(logit)": lambda x, a: (
             x * a.log() + (1 - x) * (1 - a).log()
@@ -332,7 +336,9 @@ def iwae_bound(draw: Draw) -> Iterator[dict[str, Any]]:
     for samples, batch in ((5, 3), (8, 4), (2, 6), (1, 5)):
         yield {"log_w": draw.normal(samples, batch, scale=1.5) - 2.0}
     # Weights that underflow, and weights that overflow.
-    yield {"log_w": draw.normal(6, 4, scale=30.0) - 2000.0}
+    # Each datum at a level of its own: one maximum for all of them would underflow.
+    levels = torch.tensor([900.0, 1500.0, 2000.0, 3000.0], dtype=torch.float64)
+    yield {"log_w": (draw.normal(6, 4, scale=30.0) - levels).float().double()}
     yield {"log_w": draw.normal(7, 2, scale=3.0) + 900.0}
 
 
@@ -526,8 +532,8 @@ def _reconstruction(x: Tensor, means: Tensor, variance: Tensor) -> Tensor:
         "the normalizer has the wrong sign: −½ log 2πσ² for each pixel": lambda x, f, s, m, v: (
             -0.5 * ((x - f) ** 2 / s - (2 * math.pi * s).log()).sum(-1).mean(0) - _kl(m, v).sum(-1)
         ),
-        "the image's normalizer stands inside the sum over pixels: it is counted once per pixel "
-        "too often": lambda x, f, s, m, v: (
+        "the image's normalizer stands inside the sum over pixels: it is counted once for each "
+        "pixel": lambda x, f, s, m, v: (
             -0.5 * ((x - f) ** 2 / s + x.shape[-1] * (2 * math.pi * s).log()).sum(-1).mean(0)
             - _kl(m, v).sum(-1)
         ),

@@ -414,6 +414,12 @@ def _hard(x: Tensor, p: Tensor, m: Tensor, v: Tensor) -> Tensor:
         "the variance is not weighted: each datum counts by its responsibility": _m_step(
             lambda r, x, old, p, m, v: (p, m, ((x[:, None] - m) ** 2).mean(0))
         ),
+        "the proportions are summed over the components; asked is one for each": _m_step(
+            lambda r, x, old, p, m, v: (p.sum(), m, v)
+        ),
+        "the order is: proportions, means, variances": _m_step(
+            lambda r, x, old, p, m, v: (m, v, p)
+        ),
         "the proportions do not change: their new value is the mean responsibility": (
             lambda x, p, m, v: (p, *_update(_log_joint(x, p, m, v).softmax(1), x)[1:])
         ),
@@ -517,6 +523,7 @@ def _size(size: Any) -> Any:
         "the sums run over the data; they must run over the samples, axis 0": lambda j, q: (
             _weighed_by_loop(j.mT, q.mT)
         ),
+        "the two are swapped: the evidence comes first": lambda j, q: _weighed_by_loop(j, q)[::-1],
     },
     axes={"log_joint": ("data", "samples"), "log_q": ("data", "samples")},
     loosened=10.0,
@@ -529,5 +536,10 @@ def proposal_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
             "log_q": draw.normal(samples, data) - 1.0,
         }
     # A density over many pixels, small or large.
-    yield {"log_joint": draw.normal(15, 4, scale=2.0) - 1300.0, "log_q": draw.normal(15, 4) - 40.0}
+    # Each datum at a level of its own: one maximum for all of them would underflow.
+    levels = torch.tensor([400.0, 1300.0, 1900.0, 3000.0], dtype=torch.float64)
+    yield {
+        "log_joint": (draw.normal(15, 4, scale=2.0) - levels).float().double(),
+        "log_q": draw.normal(15, 4) - 40.0,
+    }
     yield {"log_joint": draw.normal(8, 2, scale=2.0) + 700.0, "log_q": draw.normal(8, 2) - 60.0}

@@ -105,7 +105,7 @@ def _others(f: Tensor) -> Tensor:
             lambda q, f, b: (f.detach() * q).mean(0) - b.detach()
         ),
         "the baseline is not used": lambda q, f, b: (f.detach() * q).mean(0),
-        "f's own mean is the baseline here: it contains each sample itself and shrinks the "
+        "f's own mean is the baseline here: it contains each sample itself and multiplies the "
         "gradient by 1 − 1/n; use the one that is passed in": lambda q, f, b: (
             (f - f.mean(0)).detach() * q
         ).mean(0),
@@ -232,6 +232,12 @@ def _wave(
         "ε² goes with cos 2kx, of frequency 2kσ in ε: 1 − (2kσ)², not 1 − (kσ)²": _wave(
             moved=lambda s: 1 - s**2
         ),
+        "the wave is damped by exp(−2k²σ²): σ is missing from the exponents": _wave(
+            scale=torch.ones_like
+        ),
+        "cos 2kx is damped, not amplified: the minus is missing in exp(−2k²σ²)": _wave(
+            damping=lambda s: (2 * s**2).exp()
+        ),
         "the two are swapped: the pathwise variance comes first": lambda k, mu, sigma: (
             _by_quadrature(k, mu, sigma)[::-1]
         ),
@@ -306,6 +312,10 @@ def _per_sample(g: Tensor) -> Tensor:
         ),
         "the deviations are taken from 0; a variance takes them from the mean": _error(
             lambda g: g.square().mean(0).sqrt() / len(g) ** 0.5, lambda g: g.square().mean(0)
+        ),
+        "the first is averaged over the parameters too; each has a mean of its own": lambda g, r: (
+            g.mean(),
+            *_from_pairs(g, r)[1:],
         ),
         "the mean runs over the parameters; it must run over the samples, axis 0": lambda g, r: (
             _from_pairs(g.mT, r)

@@ -73,6 +73,15 @@ def _second(loc: Tensor, logvar: Tensor) -> Tensor:
         "the KL is missing: this is the reconstruction term alone": _loss(
             _first, lambda m, v: 0 * (m + v).sum()
         ),
+        "the KL is summed over the batch; it is the mean over the data": _loss(
+            _first, lambda m, v: _kl(m, v).sum()
+        ),
+        "the arguments are swapped: binary_cross_entropy_with_logits takes the logits first": _loss(
+            lambda x, w: _first(w, x), _second
+        ),
+        "0 and 1 are swapped: sigmoid(logit) is the probability of a 1": _loss(
+            lambda x, w: _first(1 - x, w), _second
+        ),
         "the ½ of the KL is missing: that is β = 2": _loss(_first, lambda m, v: 2 * _second(m, v)),
         "logvar is log σ², not log σ": _loss(_first, lambda m, v: _second(m, 2 * v)),
         "the sigmoid is taken twice: the decoder returns logits, and the loss takes logits": _loss(
@@ -282,7 +291,13 @@ def plane_evidence(draw: Draw) -> Iterator[dict[str, Any]]:
         first = width * (torch.arange(rows).double() - 0.5 * rows + 0.8)
         second = height * (torch.arange(columns).double() - 0.5 * columns + 0.3)
         yield {
-            "log_lik": draw.normal(rows * columns, batch, scale=2.0) + shift,
+            # Each datum at a level of its own: one maximum for all of them would underflow.
+            "log_lik": (
+                draw.normal(rows * columns, batch, scale=2.0)
+                + shift * torch.linspace(0.2, 1.8, batch, dtype=torch.float64)
+            )
+            .float()
+            .double(),
             "z": torch.cartesian_prod(first, second).float().double(),
             "area": width * height,
         }
@@ -353,6 +368,9 @@ def _every(x: Tensor, variance: float, k: int) -> tuple[int, Tensor]:
         ),
         "the singular values of the centred data are taken for eigenvalues: square, divide by n": (
             _units_of(lambda x: torch.linalg.svdvals(x - x.mean(0)), lambda v: v)
+        ),
+        "the pixels' variances are taken for eigenvalues: pixels are correlated": _units_of(
+            lambda x: x.var(0, correction=0).sort(descending=True).values, lambda v: v
         ),
         "the noise is given as a variance, σ²: do not take its root": _units_of(
             _spectrum, lambda v: v**0.5
@@ -497,6 +515,16 @@ def _noise_once(
         ),
         "pixels and latent dimensions are averaged: β is then pixels / latent dimensions": (
             _gaussian_loss(reduce=torch.mean, kl=lambda m, v: _kl(m, v).mean())
+        ),
+        "the KL is missing": _gaussian_loss(kl=lambda m, v: 0 * (m + v).sum()),
+        "the KL is subtracted; the loss is minus the ELBO, so it is added": _gaussian_loss(
+            kl=lambda m, v: -_second(m, v)
+        ),
+        "only the first sample is used": _gaussian_loss(
+            reduce=lambda log_lik: log_lik[0].sum(-1).mean()
+        ),
+        "the ½ stands outside: σ is exp(½ logvar), not half of exp(logvar)": _gaussian_loss(
+            scale=lambda v: 0.5 * v.exp()
         ),
         "the samples are added; the expectation over q is their mean": _gaussian_loss(
             reduce=lambda log_lik: log_lik.sum((0, -1)).mean()
