@@ -391,3 +391,56 @@ def price_of_first_correlation(covariance):
 @wrong("diagonal_price")
 def price_of_batch(covariance):
     return price(covariance).sum() * torch.ones(covariance.shape[:-2], dtype=covariance.dtype)
+
+
+# Found by a reader of the checks
+
+
+@right("pair_log_q")
+def log_q_with_a_constant_of_float32(z, loc, logvar):
+    two_pi = torch.tensor(2 * math.pi)
+    return -0.5 * (torch.log(two_pi) + logvar + (z - loc) ** 2 / logvar.exp()).sum(-1)
+
+
+@wrong("head_outputs", says="1/σ")
+def head_inverse_scale(features, weight, bias):
+    loc, logvar = F.linear(features, weight, bias).chunk(2, -1)
+    return loc, logvar, 1 / torch.exp(logvar / 2)
+
+
+@wrong("head_outputs", says="second and the third value are swapped")
+def head_scale_second(features, weight, bias):
+    loc, logvar = F.linear(features, weight, bias).chunk(2, -1)
+    return loc, torch.exp(logvar / 2), logvar
+
+
+@wrong("pair_log_q", says="multiplied by σ²")
+def log_q_of_precisions(z, loc, logvar):
+    squares = (z - loc) ** 2 * logvar.exp()
+    return -0.5 * (squares + logvar + math.log(2 * math.pi)).sum(-1)
+
+
+@wrong("pair_log_q", says="prior N\\(0, I\\)")
+def log_q_is_prior(z, loc, logvar):
+    return Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
+
+
+@wrong("interval_hits", says="half of what lies outside")
+def hits_of_a_quarter(z, loc, logvar, level):
+    width = NormalDist().inv_cdf(1 - level / 2) * torch.exp(logvar / 2)
+    return ((z > loc - width) & (z < loc + width)).double().mean(0)
+
+
+@wrong("diagonal_price", says="twice the sum")
+def price_cholesky_once(covariance):
+    factor = torch.linalg.cholesky(covariance)
+    variances = covariance.diagonal(dim1=-2, dim2=-1)
+    return 0.5 * variances.log().sum(-1) - 0.5 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@wrong("diagonal_price", says="other direction")
+def price_other_direction(covariance):
+    variances = covariance.diagonal(dim1=-2, dim2=-1)
+    precision = torch.linalg.inv(covariance).diagonal(dim1=-2, dim2=-1)
+    trace = (precision * variances).sum(-1) - covariance.shape[-1]
+    return 0.5 * (trace + torch.logdet(covariance) - variances.log().sum(-1))

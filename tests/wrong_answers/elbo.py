@@ -876,3 +876,16 @@ def repaired_as_root_mean_square(x, means, variance, loc, logvar):
     error = ((x - means) ** 2).sum(-1).sqrt()
     log_density = -error / (2 * variance) - 0.5 * x.shape[-1] * (2 * math.pi * variance).log()
     return log_density.mean(0) - 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
+
+
+# Found by a reader of the checks
+
+
+@wrong("bernoulli_log_likelihood", says="probs=")
+def pixels_of_probs(x, logits):
+    return Bernoulli(probs=logits, validate_args=False).log_prob(x).sum(-1)
+
+
+@wrong("iwae_bound", says="log space")
+def iwae_one_maximum(log_w):
+    return (log_w - log_w.max()).exp().mean(0).log() + log_w.max()

@@ -712,3 +712,41 @@ def proposal_self_normalized(log_joint, log_q):
 def proposal_entropy_size(log_joint, log_q):
     share = (log_joint - log_q).softmax(0)
     return proposal_by_shares(log_joint, log_q)[0], (-(share * share.log()).sum(0)).exp()
+
+
+# Found by a reader of the checks
+
+
+@wrong("mixture_update", says="summed over the components")
+def mixture_one_proportion(x, proportion, loc, variance):
+    r = torch.softmax(Normal(loc, variance.sqrt()).log_prob(x[:, None]) + proportion.log(), 1)
+    count = r.sum(0)
+    mean = (r * x[:, None]).sum(0) / count
+    return r.sum() / len(x), mean, (r * (x[:, None] - mean) ** 2).sum(0) / count
+
+
+@wrong("mixture_update", says="the order is")
+def mixture_other_order(x, proportion, loc, variance):
+    r = torch.softmax(Normal(loc, variance.sqrt()).log_prob(x[:, None]) + proportion.log(), 1)
+    count = r.sum(0)
+    mean = (r * x[:, None]).sum(0) / count
+    return mean, (r * (x[:, None] - mean) ** 2).sum(0) / count, count / len(x)
+
+
+@wrong("proposal_estimate", says="the two are swapped")
+def proposal_swapped(log_joint, log_q):
+    log_w = log_joint - log_q
+    size = torch.exp(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0))
+    return size, log_w.logsumexp(0) - math.log(len(log_w))
+
+
+@wrong("proposal_estimate", says="stay in log space")
+def proposal_one_maximum(log_joint, log_q):
+    log_w = log_joint - log_q
+    w = (log_w - log_w.max()).exp()
+    return w.mean(0).log() + log_w.max(), w.sum(0) ** 2 / (w**2).sum(0)
+
+
+@wrong("log_average_weight", says="axis of size 1 too many")
+def average_keeps_the_axis(log_w):
+    return torch.logsumexp(log_w, 0, keepdim=True) - math.log(len(log_w))

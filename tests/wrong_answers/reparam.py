@@ -582,3 +582,30 @@ def needed_rounded(gradients, relative):
 def needed_by_the_worst(gradients, relative):
     mean, error, _ = error_textbook(gradients, relative)
     return mean, error, gradients.var(0).max() / (relative * mean.norm()) ** 2
+
+
+# Found by a reader of the checks
+
+
+@wrong("wave_variances", says="missing from the exponents")
+def waves_damped_without_sigma(k, mu, sigma):
+    damped = torch.exp(-2 * k**2) * torch.cos(2 * k * mu)
+    mean = -k * torch.exp(-(k**2) / 2) * torch.sin(k * mu)
+    score = (1 + (1 - 4 * k**2) * damped) / (2 * sigma**2)
+    return k**2 * (1 - damped) / 2 - mean**2, score - mean**2
+
+
+@wrong("wave_variances", says="damped, not amplified")
+def waves_amplified(k, mu, sigma):
+    s = k * sigma
+    damped = torch.exp(2 * s**2) * torch.cos(2 * k * mu)
+    mean = -k * torch.exp(-(s**2) / 2) * torch.sin(k * mu)
+    score = (1 + (1 - 4 * s**2) * damped) / (2 * sigma**2)
+    return k**2 * (1 - damped) / 2 - mean**2, score - mean**2
+
+
+@wrong("gradient_with_error", says="averaged over the parameters too")
+def gradient_of_one_mean(gradients, relative):
+    mean, variance = gradients.mean(0), gradients.var(0)
+    n = variance.sum() / (relative * mean.norm()) ** 2
+    return gradients.mean(), (variance / len(gradients)).sqrt(), n

@@ -763,3 +763,58 @@ def mended_without_constant(x, loc, logvar, eps, noise_logvar, decoder):
 @wrong("mended_loss")
 def mended_summed_over_all(x, loc, logvar, eps, noise_logvar, decoder):
     return mended(x, loc, logvar, eps, noise_logvar, decoder) * len(x)
+
+
+# Found by a reader of the checks
+
+
+@wrong("vae_loss", says="KL is summed over the batch")
+def loss_kl_of_the_batch(x, logits, loc, logvar):
+    bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1).mean()
+    return bce + prior_kl(loc, logvar).sum()
+
+
+@wrong("vae_loss", says="arguments are swapped")
+def loss_swapped(x, logits, loc, logvar):
+    bce = F.binary_cross_entropy_with_logits(x, logits, reduction="none").sum(-1).mean()
+    return bce + prior_kl(loc, logvar).mean()
+
+
+@wrong("vae_loss", says="0 and 1 are swapped")
+def loss_of_the_negative(x, logits, loc, logvar):
+    bce = F.binary_cross_entropy_with_logits(logits, 1 - x, reduction="none").sum(-1).mean()
+    return bce + prior_kl(loc, logvar).mean()
+
+
+@wrong("predicted_units", says="pixels' variances")
+def units_of_pixel_variances(x, variance, k):
+    variances = x.var(0, correction=0).sort(descending=True).values[:k]
+    active = variances[variances > variance]
+    return len(active), 0.5 * torch.log(active / variance).sum()
+
+
+def loss_with(x, loc, logvar, eps, noise_logvar, decoder, *, sign=1.0, samples=None, scale=None):
+    scale = torch.exp(0.5 * logvar) if scale is None else scale
+    z = loc + scale * eps[:samples]
+    log_lik = Normal(decoder(z), torch.exp(0.5 * noise_logvar)).log_prob(x).sum(-1).mean()
+    return sign * prior_kl(loc, logvar).mean() - log_lik
+
+
+@wrong("mended_loss", says="the KL is missing")
+def mended_without_kl(*arguments):
+    return loss_with(*arguments, sign=0.0)
+
+
+@wrong("mended_loss", says="the KL is subtracted")
+def mended_minus_kl(*arguments):
+    return loss_with(*arguments, sign=-1.0)
+
+
+@wrong("mended_loss", says="only the first sample")
+def mended_first_sample(*arguments):
+    return loss_with(*arguments, samples=1)
+
+
+@wrong("mended_loss", says="½ stands outside")
+def mended_half_outside(*arguments):
+    return loss_with(*arguments, scale=0.5 * arguments[2].exp())
