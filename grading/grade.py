@@ -10,6 +10,7 @@ bubblewrap; only numbers come back from there, and they are judged here.
 import argparse
 import contextlib
 import csv
+import html
 import json
 import logging
 import os
@@ -20,12 +21,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
@@ -85,7 +86,7 @@ def isolation(allow_none: bool) -> Isolation:
 def bubble(home: str) -> list[str]:
     """A file system that holds Python, vaelib and an empty home, and nothing of anybody's work."""
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev",
-               "--proc", "/proc", "--tmpfs", "/tmp", "--bind", home, home,
+               "--proc", "/proc", "--size", str(2**28), "--tmpfs", "/tmp", "--bind", home, home,
                "--chdir", home, "--uid", str(FIRST_USER), "--gid", str(FIRST_USER)]  # fmt: skip
     package = str(Path(checks.__file__).resolve().parents[1])
     system = [
@@ -161,18 +162,32 @@ def read_submission(path: Path) -> nbformat.NotebookNode:
         raise ValueError("not a file")
     if path.stat().st_size > LARGEST_NOTEBOOK:
         raise ValueError(f"larger than {LARGEST_NOTEBOOK // 2**20} MiB: clear its outputs")
-    try:
-        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-        cells = [(c.cell_type, c.source, dict(c.metadata)) for c in notebook.cells]
-    except Exception as error:  # nbformat lets every kind through
-        raise ValueError(f"not a notebook ({type(error).__name__})") from error
     fresh = nbformat.v4.new_notebook()
-    for kind, source, metadata in cells:
-        cell = getattr(nbformat.v4, f"new_{kind}_cell")(source)
-        if isinstance(metadata.get("nbgrader"), dict):
-            cell.metadata["nbgrader"] = metadata["nbgrader"]
-        fresh.cells.append(cell)
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+        for theirs in notebook.cells:
+            new = {"code": nbformat.v4.new_code_cell}.get(
+                theirs.cell_type, nbformat.v4.new_markdown_cell
+            )
+            cell = new(printable(theirs.source, LARGEST_NOTEBOOK))
+            if isinstance(theirs.metadata.get("nbgrader"), dict):
+                cell.metadata["nbgrader"] = theirs.metadata["nbgrader"]
+            fresh.cells.append(cell)
+    except Exception as error:  # nbformat lets every kind through
+        said = f"not a notebook ({type(error).__name__}): ask for it again, saved by Jupyter"
+        raise ValueError(said) from error
     return fresh
+
+
+def printable(text: Any, longest: int = 4000) -> str:
+    """A stranger's text as one that can be stored: no lone surrogates, and not endless."""
+    return str(text)[:longest].encode("utf-8", "replace").decode()
+
+
+def plain_name(name: str) -> str:
+    """A stranger's folder name for a terminal and a spreadsheet: no commands, no formulas."""
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", name)
+    return f"'{name}" if name[:1] in "=+-@" else name
 
 
 def mend(notebook: nbformat.NotebookNode, released: dict[str, nbformat.NotebookNode]) -> None:
@@ -199,12 +214,17 @@ def collect(folder: Path, released: dict[str, Path], into: Path) -> list[Submiss
     names = {stem: set(released_cells(path)) for stem, path in released.items()}
     learners = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
     if not learners:
-        sys.exit(f"grading stopped: no folders in {folder}; put each learner's notebooks in one")
+        sys.exit(
+            f"grading stopped: no folders in {folder}. Make one for each learner, with the name "
+            "that the table shall show, and put their notebooks in it"
+        )
+    shown = [plain_name(learner.name) for learner in learners]
+    shown = [n if shown.count(n) == 1 else f"{n} ({i})" for i, n in enumerate(shown)]
     found = []
     for number, learner in enumerate(learners):
         notes: dict[str, str] = {}
         chosen: dict[str, Path] = {}
-        for path in sorted(learner.rglob("*.ipynb"), key=lambda p: p.lstat().st_mtime):
+        for path in notebooks_of(learner):
             try:
                 notebook = read_submission(path)
             except ValueError as error:
@@ -213,9 +233,10 @@ def collect(folder: Path, released: dict[str, Path], into: Path) -> list[Submiss
             # Whose cells does it hold? A browser may have called it "Copy of kl (1).ipynb".
             ids = {str(c.metadata.get("nbgrader", {}).get("grade_id")) for c in notebook.cells}
             chapter = max(names, key=lambda stem: (len(ids & names[stem]), stem in path.stem))
-            if not ids & names[chapter] and chapter not in path.stem:
-                continue
-            if chapter in chosen:
+            if not ids & names[chapter]:  # a scratch pad, unless nothing else comes
+                if chapter not in path.stem or chapter in chosen:
+                    continue
+            elif chapter in chosen:
                 notes[chapter] = f"several notebooks; the newest, {path.name}, was graded"
             chosen[chapter] = path
             mend(notebook, released_cells(released[chapter]))
@@ -224,8 +245,20 @@ def collect(folder: Path, released: dict[str, Path], into: Path) -> list[Submiss
             nbformat.write(notebook, target)
         for chapter in released:
             note = notes.get(chapter, "" if chapter in chosen else "no notebook")
-            found.append(Submission(learner.name, chapter, chosen.get(chapter), note))
+            found.append(Submission(shown[number], chapter, chosen.get(chapter), plain_name(note)))
     return found
+
+
+def notebooks_of(learner: Path) -> list[Path]:
+    """The oldest first; what Jupyter and archives keep beside them is nobody's answer."""
+    every = (
+        path
+        for path in learner.rglob("*.ipynb")
+        if not any(
+            part.startswith(".") or part == "__MACOSX" for part in path.relative_to(learner).parts
+        )
+    )
+    return sorted(every, key=lambda path: path.lstat().st_mtime)
 
 
 class Ask(NbGraderPreprocessor):
@@ -242,8 +275,8 @@ class Ask(NbGraderPreprocessor):
         cells, graded = [], {}
         for index, cell in enumerate(nb.cells):
             if cell.cell_type != "code":
-                if cell.source not in known:  # a stranger's HTML, in the teacher's browser
-                    cell.source = SanitizeHTML().sanitize_html_tags(cell.source)
+                if cell.source not in known:  # strangers' HTML and links, in the teacher's browser
+                    cell.source = f"<pre>{html.escape(cell.source)}</pre>"
                 continue
             if cell.metadata.get("nbgrader", {}).get("grade"):
                 # nbgrader has put the hidden line back: it says whom to ask.
@@ -253,12 +286,10 @@ class Ask(NbGraderPreprocessor):
                 cells.append({"index": index, "source": cell.source, "whole": whole})
         job = {"cells": cells, "exercises": list(graded.values()), "seed": self.seed}
         lines = run_apart(job, self.how, self.limits)
-        if not lines:
-            raise RuntimeError("the sandbox did not start")
         for line in lines:
-            if isinstance(line.get("cell"), int) and 0 <= line["cell"] < len(nb.cells):
+            if line.get("cell") in [cell["index"] for cell in cells]:
                 self.show(nb.cells[line["cell"]], line)
-        answers = {line.get("exercise"): line for line in lines}
+        answers = {name: line for line in lines if isinstance(name := line.get("exercise"), str)}
         for index, name in graded.items():
             nb.cells[index].outputs = [self.verdict(name, answers.get(name))]
         return nb, resources
@@ -268,7 +299,7 @@ class Ask(NbGraderPreprocessor):
         cell.outputs = []
         if line.get("text"):
             cell.outputs.append(
-                nbformat.v4.new_output("stream", name="stdout", text=str(line["text"]))
+                nbformat.v4.new_output("stream", name="stdout", text=printable(line["text"]))
             )
         if line.get("error"):
             cell.outputs.append(_error("CellFailed", str(line["error"])))
@@ -292,6 +323,7 @@ class Ask(NbGraderPreprocessor):
 
 
 def _error(name: str, text: str) -> Any:
+    text = printable(text)
     return nbformat.v4.new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}"])
 
 
@@ -347,7 +379,8 @@ def grade(
             for page in (course / "feedback" / number).rglob("*.html"):
                 (into / "feedback" / learner).mkdir(parents=True, exist_ok=True)
                 shutil.copy(page, into / "feedback" / learner / page.name)
-    with (into / "grades.csv").open("w", newline="") as file:
+    # With the mark that tells spreadsheets of UTF-8.
+    with (into / "grades.csv").open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -411,7 +444,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("submitted", type=Path)
+    parser.add_argument("submitted")
     parser.add_argument("--chapter", nargs="*", default=[])
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--into", type=Path, default=ROOT / "graded")
@@ -420,16 +453,19 @@ def main() -> int:
     unknown = set(options.chapter) - {p.stem for p in chapters()}
     if unknown:
         parser.error(f"no chapter {sorted(unknown)}; there are {[p.stem for p in chapters()]}")
-    if not options.submitted.is_dir():
+    submitted = Path(options.submitted)
+    if not options.submitted or not submitted.is_dir():
         parser.error(
-            f"{options.submitted} is not a folder; SUBMITTED=folder holds one for each learner"
+            f"{options.submitted!r} is not a folder; say SUBMITTED=folder, which holds one folder "
+            "for each learner"
         )
+    # Ended from outside, it still opens the folder of submissions again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("grading was ended from outside"))
+    warnings.filterwarnings("ignore", module="sqlalchemy|nbgrader|alembic|traitlets")
     how = isolation(options.isolation == "none")
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"submissions run {how.name}; the seed of the numbers is {seed}")
-    rows = grade(
-        options.submitted, options.into, only=options.chapter, seed=seed, how=how, limits=Limits()
-    )
+    rows = grade(submitted, options.into, only=options.chapter, seed=seed, how=how, limits=Limits())
     for row in rows:
         print(f"{row['learner']:<24} {row['points']:g} of {row['of']:g}  {row['notes']}")
     print(f"marks: {options.into / 'grades.csv'}; feedback: {options.into / 'feedback'}")

@@ -1,5 +1,7 @@
 """Set the address of the repository, everywhere it is needed: make repo URL=https://github.com/…
 
+`make repo URL=none` takes it away again.
+
 It lives in _config.yml, from where the site's Colab buttons come. README's badges and the install
 cells of the learner's notebooks are written from there.
 """
@@ -50,7 +52,11 @@ def write(url: str, root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
+    url = "".join(sys.argv[1:]).removesuffix("/").removesuffix(".git")
+    if not url:
+        sys.exit("address not set: say make repo URL=https://github.com/OWNER/NAME (or URL=none)")
     try:
-        write(sys.argv[1].removesuffix("/").removesuffix(".git") if len(sys.argv) > 1 else "")
+        write("" if url == "none" else url)
     except ValueError as error:
         sys.exit(f"address not set: {error}")
+    print(f"address: {url}; written into _config.yml and README.md")
