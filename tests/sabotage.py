@@ -528,7 +528,7 @@ BUGS = [
         "checks: float32 is not asked",
         "vaelib/checks/exercise.py",
         swap(
-            "TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-4}",
+            "TOLERANCES = {torch.float64: 3e-7, torch.float32: 2e-4}",
             "TOLERANCES = {torch.float64: 1e-8}",
         ),
         unit("checks"),
