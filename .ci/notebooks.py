@@ -27,6 +27,7 @@ def chapters() -> list[Path]:
 
 def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what no reader sees and every run changes; number the cells."""
+    notebook = name_widgets(notebook)
     widgets = notebook.metadata.get("widgets")
     notebook.metadata = nbformat.from_dict(
         {
@@ -44,6 +45,15 @@ def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             {key: cell.metadata[key] for key in sorted(cell.metadata) if key in KEPT_CELL_METADATA}
         )
     return notebook
+
+
+def name_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Widgets get random names at each run: number them, in the order in which they were made."""
+    text = nbformat.writes(notebook)
+    for stored in notebook.metadata.get("widgets", {}).values():
+        for number, name in enumerate(stored["state"]):
+            text = text.replace(name, f"{number:032x}")
+    return nbformat.reads(text, as_version=4)
 
 
 def merge_streams(outputs: list) -> list:

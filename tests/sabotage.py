@@ -516,6 +516,42 @@ BUGS = [
         ("book",),
         "nowhere",
     ),
+    # interactive figures
+    Bug(
+        "figures: a factor in the page's KL",
+        "vaelib/figures/two_gaussians.js",
+        swap("/ (2 * width ** 2) - 0.5", "/ width ** 2 - 0.5"),
+        ("site", "--paths", "tests/browser/test_two_gaussians.py"),
+        "test_both_divergences_are_vaelibs",
+    ),
+    Bug(
+        "figures: float16 is read wrongly",
+        "vaelib/figures/network.js",
+        swap("2 ** (exponent - 15)", "2 ** (exponent - 14)"),
+        ("site", "--paths", "tests/browser/test_network.py"),
+        "test_encoder_and_decoder",
+    ),
+    Bug(
+        "figures: a slider without a label",
+        "vaelib/figures/figure.js",
+        swap('append(figure.sliders, "label", {', 'append(figure.sliders, "div", {'),
+        ("site", "--paths", "tests/browser/test_interaction.py"),
+        "label: ",
+    ),
+    Bug(
+        "figures: each is drawn twice",
+        "book/_static/figures.js",
+        swap("  place.append(el);", "  place.append(el.cloneNode(true), el);"),
+        ("site", "--paths", "tests/browser/test_interaction.py"),
+        "test_a_figure_on_a_desktop",
+    ),
+    Bug(
+        "figures: a notebook keeps an old script",
+        "book/kl.ipynb",
+        lambda text: text.replace("one redraw per frame", "a redraw per change", 1),
+        NOTEBOOKS,
+        "test_stored_figures_are_those_of_the_package",
+    ),
     # the exercises' checks, the learner's copies, the grading
     Bug(
         "checks: a gradient is not compared",

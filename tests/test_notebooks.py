@@ -9,10 +9,13 @@ import nbformat
 import pytest
 import yaml
 
+from vaelib import figures
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Cells that train, and those whose output depends on what was trained.
 NOT_COMPARED = "nbval-ignore-output"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def cells(path, kind="code"):
@@ -74,6 +77,9 @@ def test_every_picture_has_words_of_its_own(path):
     for cell in cells(path):
         if not any("image/png" in output.get("data", {}) for output in cell.outputs):
             continue
+        if WIDGET in cell.outputs[-1].get("data", {}):  # a figure brings its own words
+            assert len(cell.outputs[-1].metadata["image/png"]["alt"].split()) >= 8
+            continue
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         assert len(alt.split()) >= 8, f"no alternative text:\n{cell.source}"
         assert cell.metadata["mystnb"].get("figure", {}).get("caption"), cell.source
@@ -107,3 +113,21 @@ def test_it_is_small_and_reads_no_file(path):
 def test_code_fits_the_width_of_the_page(path):
     for cell in cells(path):
         assert max(map(len, cell.source.splitlines())) <= 76, cell.source
+
+
+@each()
+def test_stored_figures_are_those_of_the_package(path):
+    """A page draws what the notebook stored: an old script would stay on it for good."""
+    notebook = nbformat.read(path, as_version=4)
+    shown = [o for c in notebook.cells for o in c.get("outputs", []) if WIDGET in o.get("data", {})]
+    stored = notebook.metadata.get("widgets", {}).get(
+        "application/vnd.jupyter.widget-state+json", {"state": {}}
+    )["state"]
+    assert bool(shown) == bool(stored)
+    for output in shown:
+        # Others, ipywidgets' own controls above all, would leave the page blank.
+        state = stored[output["data"][WIDGET]["model_id"]]["state"]
+        name = state["_anywidget_id"].removeprefix("vaelib.figures.").split(".")[-1]
+        assert state["_esm"] == getattr(figures, name)._esm, f"make notebooks ONLY={path.stem}"
+    names = [*stored]
+    assert names == [f"{number:032x}" for number in range(len(names))]  # nothing random

@@ -86,3 +86,11 @@ def visit(browser, site):
     yield make
     for one in made:
         one.context.close()
+
+
+@pytest.fixture
+def blank(browser):
+    """A page that shows nothing yet and reaches nobody."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    yield context.new_page()
+    context.close()

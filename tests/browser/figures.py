@@ -1,0 +1,55 @@
+"""A page with figures on it, as the site has it, but built from widgets and not from a notebook."""
+
+import base64
+import io
+import json
+
+from conftest import ROOT
+from ipywidgets.embed import dependency_state
+
+PAGE = """<!DOCTYPE html>
+<html lang="en" data-theme="{theme}">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>A figure</title><style>{style}
+html {{ background: {background}; color: {color}; font-family: sans-serif; }}
+body {{ margin: 0 8px }}
+</style></head>
+<body><main><h1>A figure</h1>{places}</main>
+<script type="application/vnd.jupyter.widget-state+json">{state}</script>
+<script type="module">{host}</script></body></html>"""
+
+
+def page_of(*widgets, theme="light"):
+    """HTML of a page that draws these widgets with the site's own script."""
+    places = []
+    for widget in widgets:
+        png = io.BytesIO()
+        widget.still().savefig(png, format="png", dpi=80)
+        picture = base64.b64encode(png.getvalue()).decode()
+        places.append(
+            f'<div class="interactive" data-figure="{widget.model_id}">'
+            f'<img alt="{widget.description}" src="data:image/png;base64,{picture}"></div>'
+        )
+    state = {"state": dependency_state(widgets, drop_defaults=False)}
+    static = ROOT / "book" / "_static"
+    return PAGE.format(
+        theme=theme,
+        background="#14181e" if theme == "dark" else "white",
+        color="#ced6dd" if theme == "dark" else "#222832",
+        style=(static / "course.css").read_text(),
+        places="".join(places),
+        state=json.dumps(state).replace("</", "<\\/"),
+        host=(static / "figures.js").read_text(),
+    )
+
+
+VALUES = """async ([source, settings]) => {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { values } = await import(address);
+  return settings.map((one) => values(one));
+}"""
+
+
+def values_in_the_page(page, figure, settings):
+    """What the figure's script computes for each of the settings."""
+    return page.evaluate(VALUES, [figure._esm, settings])

@@ -1,0 +1,29 @@
+"""Interactive figures: in Jupyter, in Colab, and on the site, where no kernel runs.
+
+Each is a class here, with a Python module and a JavaScript module of its own. A figure is an
+ipywidget: its settings are traits.
+"""
+
+from .curved_posterior import CurvedPosterior
+from .draw_digit import DrawDigit
+from .elbo_gap import ElboGap
+from .figure import Figure
+from .latent_plane import LatentPlane
+from .network import Network
+from .reparameterize import Reparameterize
+from .retrain import Retrain
+from .two_gaussians import TwoGaussians
+from .wet_street import WetStreet
+
+__all__ = [
+    "CurvedPosterior",
+    "DrawDigit",
+    "ElboGap",
+    "Figure",
+    "LatentPlane",
+    "Network",
+    "Reparameterize",
+    "Retrain",
+    "TwoGaussians",
+    "WetStreet",
+]

@@ -1,0 +1,62 @@
+"""What all interactive figures share: a script, and a still picture where scripts do not run."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import matplotlib.style
+from matplotlib.figure import Figure as Still
+
+__all__ = ["Figure", "Still", "script"]
+
+HERE = Path(__file__).resolve().parent
+
+
+def script(name: str) -> str:
+    """One ES module from ``figure.js`` and the figure's own file, for a page without a network.
+
+    The figure's ``import … from "./figure.js"`` is replaced by the file itself, once for each file
+    that is named in this way.
+    """
+    seen: set[str] = set()
+
+    def read(file: str) -> str:
+        if file in seen:
+            return ""
+        seen.add(file)
+        return re.sub(
+            r'^import \{[^}]*\} from "\./([\w.]+)";\n',
+            lambda found: read(found[1]),
+            (HERE / file).read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
+
+    return read(f"{name}.js")
+
+
+class Figure(anywidget.AnyWidget):
+    """An interactive figure: a widget whose settings are traits, drawn by a script in the page.
+
+    It moves in Jupyter, in Colab and on the site, where no kernel runs. In a live notebook,
+    ``figure.loc = 1.0`` moves it, and ``figure.observe(function, names="loc")`` hears of a drag.
+    """
+
+    description: ClassVar[str]  # the still picture in words
+
+    def still(self) -> Still:
+        """The figure with its present settings as a picture, for print and for a git host."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
+        page = io.BytesIO()
+        with matplotlib.style.context("default"):  # not that of the notebook
+            self.still().savefig(page, format="png", dpi=80)
+        data["image/png"] = page.getvalue()
+        metadata = metadata | {"image/png": {"alt": self.description}}
+        return data | {"text/plain": repr(self)}, metadata
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
