@@ -53,3 +53,21 @@ def test_a_page_draws_each_figure_once_and_is_light(visit, page):
         assert place.locator(".vf .said").inner_text()
     assert sum(weights.values()) < 1_500_000, sorted(weights.items(), key=lambda w: -w[1])[:8]
     assert seen.foreign == []
+
+
+def test_a_figure_follows_the_page_into_the_dark(visit):
+    tab = visit(390, "dark").open("book/kl.html")
+    tab.wait_for_selector(".interactive.drawn")
+    page, figure, ground = tab.evaluate(
+        """() => {
+          const [article, figure] = ["article", ".vf"].map((s) => document.querySelector(s));
+          const grounds = [];
+          for (let e = figure; e !== article; e = e.parentElement) {
+            grounds.push(getComputedStyle(e).backgroundColor);
+          }
+          return [getComputedStyle(article).color, getComputedStyle(figure).color, grounds];
+        }"""
+    )
+    assert figure == page
+    assert set(ground) == {"rgba(0, 0, 0, 0)"}
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
