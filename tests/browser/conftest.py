@@ -54,8 +54,9 @@ class Visit:
             viewport={"width": width, "height": 900}, color_scheme=scheme
         )
         self.page = self.context.new_page()
-        self.foreign, self.failed, self.complaints = [], [], []
+        self.foreign, self.failed, self.complaints, self.responses = [], [], [], []
         self.page.route("**/*", self._route)
+        self.page.on("response", lambda r: self.responses.append(r))
         self.page.on("response", lambda r: r.status >= 400 and self.failed.append(r.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))

@@ -1,9 +1,5 @@
-"""The site's own pages: every figure is drawn, once, without a kernel and without much to load."""
+"""Which pages of the site have figures, and how they look there; test_site.py opens each."""
 
-import gzip
-import re
-
-import pytest
 from conftest import SITE
 
 PLACES = {
@@ -11,7 +7,6 @@ PLACES = {
     for path in sorted(SITE.glob("book/*.html"))
 }
 WITH = [page for page, places in PLACES.items() if places]
-COMPRESSED = re.compile(r"html|css|javascript|json|svg")  # what a server sends with gzip
 
 
 def test_chapters_have_their_figures():
@@ -26,33 +21,6 @@ def test_no_widget_is_left_to_a_front_end_that_is_not_there():
         assert "widget-view+json" not in path.read_text(), path
         # The host is loaded where there is something to draw, and nowhere else.
         assert ("_static/figures.js" in path.read_text()) == bool(path.name in str(WITH)), path
-
-
-@pytest.mark.parametrize("page", WITH)
-def test_a_page_draws_each_figure_once_and_is_light(visit, page):
-    seen = visit()
-    weights = {}
-
-    def weigh(response):
-        kind = response.headers.get("content-type", "")
-        if "font" in kind or response.url.split("?")[0].endswith((".woff", ".woff2")):
-            return
-        body = response.body()
-        weights[response.url] = len(gzip.compress(body) if COMPRESSED.search(kind) else body)
-
-    seen.page.on("response", weigh)
-    tab = seen.open(page)
-    tab.wait_for_function(
-        "() => document.querySelectorAll('.interactive.drawn').length"
-        " === document.querySelectorAll('[data-figure]').length"
-    )
-    assert tab.locator("[data-figure]").count() == PLACES[page]
-    for place in tab.locator("[data-figure]").all():
-        assert place.locator(".vf").count() == 1
-        assert place.locator(".vf :is(svg, canvas)").count() >= 1
-        assert place.locator(".vf .said").inner_text()
-    assert sum(weights.values()) < 1_500_000, sorted(weights.items(), key=lambda w: -w[1])[:8]
-    assert seen.foreign == []
 
 
 def test_a_figure_follows_the_page_into_the_dark(visit):

@@ -1,5 +1,6 @@
 """The built site as a reader meets it. Screenshots go to _build/screenshots, to be looked at."""
 
+import gzip
 import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
@@ -53,6 +54,32 @@ def check_pictures(tab, page):
         assert len(texts) >= 9
 
 
+def check_figures(seen, tab):
+    """Every interactive figure is drawn once; with them a page weighs at most 1.5 MB compressed."""
+    places = tab.locator("[data-figure]")
+    if places.count() == 0:
+        return
+    tab.wait_for_function(
+        "() => document.querySelectorAll('.interactive.drawn').length"
+        " === document.querySelectorAll('[data-figure]').length"
+    )
+    for place in places.all():
+        assert place.locator(".vf").count() == 1
+        assert place.locator(".vf :is(svg, canvas)").count() >= 1
+        assert place.locator(".vf .said").inner_text()
+    weights = {r.url: weight(r) for r in seen.responses}
+    assert sum(weights.values()) < 1_500_000, sorted(weights.items(), key=lambda w: -w[1])[:8]
+
+
+def weight(response):
+    """Bytes, as a server sends them; fonts aside."""
+    kind = response.headers.get("content-type", "")
+    if "font" in kind:
+        return 0
+    text = re.search(r"html|css|javascript|json|svg", kind)
+    return len(gzip.compress(response.body()) if text else response.body())
+
+
 def check_menu(tab, page):
     """The menu of a phone slides in, and leads on."""
     tab.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
@@ -75,6 +102,7 @@ def test_a_page_on_a_desktop(visit, page):
     tab = seen.open(page)
     check_console(seen)
     if page in CONTENT:
+        check_figures(seen, tab)
         check_fit(tab, page, 1280, "light")
         check_pictures(tab, page)
 
