@@ -96,8 +96,8 @@ function render({ model, el }) {
     self.set({ x: rounded(within(x, [X.min, X.max]), X.step) });
   });
   slider(self, "x", { label: "x", ...X, show: (v) => signed(v) });
-  slider(self, "scale", { label: "noise σ", min: 0.1, max: 1, step: 0.01 });
-  if (!has_network) {
+  if (!has_network) {  // which was trained for one model and one σ
+    slider(self, "scale", { label: "noise σ", min: 0.1, max: 1, step: 0.01 });
     choice(self, "model", "Model", Object.entries(MODELS).map(([key, { text }]) => [key, text]));
   }
   choice(self, "samples", "Samples", [10, 100, 1000].map((n) => [n, String(n)]));
