@@ -1,6 +1,8 @@
 """The page's encoder, decoder, ELBO and exact posterior against vaelib's."""
 
 import base64
+import copy
+import math
 
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_encoder_and_decoder(ran):
 
 
 def test_the_elbo_is_that_of_a_fine_sum(ran):
-    """E_q by 25 nodes, against 400 x 400 cells of q, and the KL in closed form."""
+    """E_q by 25 nodes, against 60 x 60 cells of q: ten images."""
     found, images, _, tolerance = ran
     model = small_vae().double()
     z, log_cell = grid(2, points=60, extent=6.0)
@@ -91,6 +93,48 @@ def test_the_joint_on_the_grid(ran):
     assert (theirs - log_joint).abs().max() < 100 * tolerance  # float16 moves each of 784 pixels
     log_p = grid_evidence(log_joint, log_cell).log_evidence
     assert (torch.tensor(found["masses"]) - log_p).abs().max() < 100 * tolerance
+
+
+EVIDENCE = """async ([source, data, layers, images, windows]) => {
+  const page = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const traits = { layers, precision: "float32", data: new DataView(bytes.buffer) };
+  const network = page.networkOf({ get: (name) => traits[name] });
+  const coarse = page.posteriorTable(network, { cells: 50, middle: [0, 0], reach: 4 });
+  while (!coarse.more(50)) {}
+  return images.map((pixels, i) => {
+    const x = Float32Array.from(pixels);
+    const fine = page.posteriorTable(network, { cells: 28, ...windows[i] });
+    while (!fine.more(50)) {}
+    return page.evidence(coarse, coarse.logJoint(x), fine, fine.logJoint(x));
+  });
+}"""
+
+
+def test_the_evidence_of_a_narrow_posterior(blank):
+    """Two grids, one of them around the mass, against one that is fine everywhere."""
+    model = copy.deepcopy(small_vae())
+    images, _ = held_out(5)
+    with torch.no_grad():  # a decoder that changes quickly, as a trained one does
+        model.decoder[0].weight.mul_(4)
+        model.decoder[-1].weight.mul_(8)
+        z, log_cell = grid(2, points=400, extent=4.0)
+        exact = grid_evidence(model.log_joint_pairs(images, z), log_cell)
+    mass = exact.log_density.exp() * math.exp(log_cell)
+    mean = mass @ z
+    scale = (mass @ z**2 - mean**2).sqrt()
+    assert scale.min() < 0.16  # the coarse grid alone would be too coarse
+    # Six standard deviations: what lies at the window's edge is beyond every digit shown.
+    windows = [
+        {"middle": m.tolist(), "reach": 6 * s.max().item()}
+        for m, s in zip(mean, scale, strict=True)
+    ]
+    network = Network(model, precision="float32")
+    data = base64.b64encode(network.data).decode()
+    found = blank.evaluate(
+        EVIDENCE, [DrawDigit._esm, data, network.layers, images.tolist(), windows]
+    )
+    assert found == pytest.approx(exact.log_evidence.tolist(), abs=0.05)  # shown to 0.1
 
 
 def test_a_frame_takes_less_than_a_frame(ran):
