@@ -23,7 +23,7 @@ help:
 	@echo "make learner   write learner/: the chapters without solutions, for Colab"
 	@echo "make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]   marks and feedback"
 	@echo "make repo URL=https://github.com/…   set the address that Colab buttons open"
-	@echo "make bench     the comparisons of speed"
+	@echo "make bench     the comparisons of speed (ARGS=--speed for the race alone, ARGS=--help)"
 	@echo "make lint      format and lint;  make clean  remove what was built, and .venv"
 
 setup:
@@ -61,6 +61,7 @@ repo: setup
 
 bench: setup
 	@$(VENV)/python benchmarks/import_time.py
+	@$(VENV)/python benchmarks/speed.py $(ARGS)
 
 lint: setup
 	@$(VENV)/ruff format .

@@ -65,7 +65,10 @@ def pytest(name: str, *arguments: str) -> Result:
     report = RESULTS / f"{name}.xml"
     report.unlink(missing_ok=True)
     command = [*PYTEST, f"--junit-xml={report}", *arguments]
-    code = _run(command, os.environ | {"PYTHONPATH": str(ROOT / "tests")})
+    # ROOT: processes that tests start shall import this vaelib, and not one that is installed.
+    code = _run(
+        command, os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    )
     if not report.exists():
         return Result(0, 1, [])
     suite = ET.parse(report).getroot().find("testsuite")

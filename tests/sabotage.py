@@ -87,7 +87,9 @@ def drop_alt_text(cells: list) -> None:
 
 
 def unit(module: str) -> tuple[str, ...]:
-    return ("unit", "--paths", f"tests/test_{module}.py")
+    """A file of tests, or one test of it: ``kl``, ``kl::test_something``."""
+    file, *test = module.split("::")
+    return ("unit", "--paths", "::".join([f"tests/test_{file}.py", *test]))
 
 
 CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb"))
@@ -394,14 +396,35 @@ BUGS = [
     ),
     Bug(
         "evaluate: the mean in place of a sample",
-        "vaelib/evaluate.py",
+        "vaelib/evaluate/encoder.py",
         swap(".normal_(generator=generator)", ".zero_()"),
         unit("evaluate"),
         "test_z_is_sampled_not_set_to_its_mean",
     ),
     Bug(
+        "evaluate: more samples than asked for",
+        "vaelib/evaluate/evidence.py",
+        swap("size = min(at_once, samples - start)", "size = at_once"),
+        unit("evaluate_evidence"),
+        "test_",
+    ),
+    Bug(
+        "evaluate: sums of weights that are not brought to one scale",
+        "vaelib/evaluate/evidence.py",
+        swap("first = first * before + w.sum(0)", "first = first + w.sum(0)"),
+        unit("evaluate_evidence"),
+        "test_",
+    ),
+    Bug(
+        "evaluate: the rule that never warns",
+        "vaelib/evaluate/proposal.py",
+        swap("shortfall <= margin", "shortfall <= 100"),
+        unit("evaluate_evidence"),
+        "test_",
+    ),
+    Bug(
         "evaluate: the width of q taken for its mean",
-        "vaelib/evaluate.py",
+        "vaelib/evaluate/encoder.py",
         swap("model.encode(x).loc.var(0)", "model.encode(x).stddev.var(0)"),
         unit("evaluate"),
         "test_active_units",
@@ -429,13 +452,86 @@ BUGS = [
     ),
     Bug(
         "train: the order of the data never changes",
-        "vaelib/train.py",
+        "vaelib/train/loop.py",
         swap(
-            "order = torch.randperm(len(pixels), generator=generator, device=device)",
-            "order = torch.arange(len(pixels), device=device)",
+            "torch.randperm(len(pixels), generator=generator, device=pixels.device)",
+            "torch.arange(len(pixels), device=pixels.device)",
         ),
         unit("train"),
         "test_each_image_once_per_epoch_in_a_new_order",
+    ),
+    Bug(
+        "train: the KL's warm-up never ends",
+        "vaelib/train/loop.py",
+        swap("kl_warmup.fill_(done / (warmup * per_epoch))", "kl_warmup.fill_(0.5)"),
+        unit("train"),
+        "test_the_kl_is_warmed_up_in_equal_steps",
+    ),
+    Bug(
+        "train: a step whose loss is not finite changes the weights",
+        "vaelib/train/step.py",
+        swap("grad_scale=None, found_inf=self.failed", "grad_scale=None, found_inf=None"),
+        unit("train"),
+        "test_a_loss_that_is_not_finite_stops_with_the_step_and_the_weights_before_it",
+    ),
+    Bug(
+        "train: the KL in bfloat16",
+        "vaelib/vae.py",
+        swap(
+            "return DiagonalNormal(loc.to(x.dtype), logvar.to(x.dtype))",
+            "return DiagonalNormal(loc, logvar)",
+        ),
+        unit("train"),
+        "test_in_bfloat16_the_networks_compute_and_the_elbo_is_in_float32",
+    ),
+    Bug(
+        "train: bfloat16 on a processor without it",
+        "vaelib/train/step.py",
+        swap('if precision == "bfloat16" and not _has_bfloat16(device):', "if False:"),
+        unit("train"),
+        "test_what_the_machine_cannot_do_is_refused",
+    ),
+    Bug(
+        "train: a run that goes on begins its epoch anew",
+        "vaelib/train/run.py",
+        swap("for _ in range(self.position):", "for _ in range(0):"),
+        unit("train_resume::test_killed_at_random_moments_it_ends_as_if_left_alone"),
+        "test_killed_at_random_moments",
+    ),
+    Bug(
+        "train: Adam's moments are forgotten",
+        "vaelib/train/run.py",
+        swap('{"state": moments,', '{"state": {},'),
+        unit("train_resume::test_an_interrupted_run_goes_on"),
+        "test_an_interrupted_run_goes_on",
+    ),
+    Bug(
+        "train: torch's own generator is forgotten",
+        "vaelib/train/run.py",
+        swap('            torch.set_rng_state(self._break["cpu"])\n', ""),
+        unit("train_resume::test_killed_at_random_moments_it_ends_as_if_left_alone"),
+        "test_killed_at_random_moments",
+    ),
+    Bug(
+        "train: a checkpoint is written over the last one",
+        "vaelib/train/checkpoint.py",
+        swap('part = path.with_name(f"{path.name}.part")', "part = path"),
+        unit("train_resume::test_a_full_disk_leaves_the_last_good_checkpoint"),
+        "test_a_full_disk",
+    ),
+    Bug(
+        "train: the hash of a checkpoint is not compared",
+        "vaelib/train/checkpoint.py",
+        swap('if metadata.get("sha256") != ', "if not "),
+        unit("train_resume::test_every_altered_byte_is_noticed"),
+        "test_every_altered_byte",
+    ),
+    Bug(
+        "train: a model that does not fit is loaded by half",
+        "vaelib/train/checkpoint.py",
+        swap("if there.get(name) != here.get(name):", "if False:"),
+        unit("train_resume::test_another_model_is_named_by_its_first_difference"),
+        "test_another_model",
     ),
     Bug(
         "data: test images in the training set",
@@ -460,8 +556,8 @@ BUGS = [
     ),
     Bug(
         "mypy: a wrong type",
-        "vaelib/train.py",
-        swap("total.item() / len(pixels)", "str(total)"),
+        "vaelib/train/loop.py",
+        swap("(losses.double() @ sizes).item() / len(pixels)", "str(losses)"),
         ("mypy",),
         "incompatible type",
     ),

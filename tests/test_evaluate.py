@@ -88,6 +88,27 @@ def test_bad_requests_are_refused():
         evaluate.elbo(model, torch.zeros(3, 6), samples=0)
 
 
+def test_rate_and_distortion_are_the_terms_with_the_sign_of_a_cost(solved):
+    model, x = solved
+    estimate = evaluate.elbo(linear_vae_at_optimum(model), x)
+    assert estimate.rate == estimate.kl > 0
+    assert estimate.distortion == -estimate.log_likelihood
+    assert estimate.elbo == pytest.approx(-estimate.rate - estimate.distortion, abs=1e-12)
+
+
+def test_dropout_is_off_and_the_mode_comes_back_after_an_error(solved):
+    _, x = solved
+    features = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Identity())
+    encoder = nets.TwoHeads(features, pixels=6, width=6, latent=2, spread=1.0)
+    model = VAE(encoder, nets.MLPDecoder(2, 6, hidden=()), likelihood=Gaussian()).double()
+    kl = {evaluate.elbo(model.train(), x).kl for _ in range(3)}
+    assert len(kl) == 1
+    model.decoder = torch.nn.Linear(3, 6).double()  # takes no z of two dimensions
+    with pytest.raises(RuntimeError):
+        evaluate.elbo(model, x)
+    assert model.training
+
+
 @pytest.mark.parametrize(("variance", "active"), [(2.0, 6), (1.0, 12)])
 def test_active_units_of_the_best_linear_vae_are_the_eigenvalues_above_the_noise(
     digits, variance, active
@@ -111,3 +132,28 @@ def test_active_units_of_the_best_linear_vae_are_the_eigenvalues_above_the_noise
     assert (eigenvalues > variance).sum() == active
     with pytest.raises(ValueError, match="at least 2 data for a variance, got 1"):
         evaluate.active_units(model, x[:1])
+
+
+def test_active_units_on_fashion_mnist(fashion_mnist):
+    """60,000 images. The best W has columns u √(λ - σ²), so the posterior's mean is its u x times
+    √(λ - σ²) / λ, with the variance 1 - σ²/λ over data. An eigenvalue just above σ² gives little.
+    """
+    x = fashion_mnist.train.double() / 255
+    x -= x.mean(0)
+    eigenvalues, vectors = np.linalg.eigh((x.T @ x / len(x)).numpy())
+    x = x.float()
+    for variance, active in ((1.0, 8), (0.1, 53), (0.01, 302)):
+        assert (eigenvalues > variance).sum() == active
+        latent = active + 3
+        values, u = eigenvalues[-latent:], vectors[:, -latent:]
+        gain = u * np.sqrt(np.maximum(values - variance, 0)) / values
+        model = VAE(
+            nets.LinearEncoder(784, latent),
+            nets.MLPDecoder(latent, 784, hidden=()),
+            likelihood=Gaussian(math.log(variance), learned=False),
+        )
+        with torch.no_grad():
+            model.encoder.loc.weight.copy_(torch.from_numpy(gain.T.copy()))
+        assert evaluate.active_units(model, x, threshold=1e-6).sum() == active
+        expected = (1 - variance / values > 0.01).sum()
+        assert evaluate.active_units(model, x).sum() == expected

@@ -1,12 +1,16 @@
 """train: the loop minimizes what it is given, with the data, order and noise that it is told."""
 
+import itertools
 import math
+import platform
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from vaelib import nets, train
+from vaelib import data, nets, train
+from vaelib.train import step
 from vaelib.vae import VAE
 
 
@@ -18,7 +22,7 @@ class Mean(nn.Module):
         self.mean = nn.Parameter(torch.zeros(pixels))
         self.seen = []
 
-    def forward(self, x, *, generator=None):
+    def forward(self, x):
         self.seen.append(x.detach().clone())
         return (x - self.mean).square().sum(-1).mean()
 
@@ -78,7 +82,7 @@ def test_the_loss_in_the_history_weighs_a_small_last_batch_by_its_size():
             super().__init__()
             self.w = nn.Parameter(torch.zeros(()))
 
-        def forward(self, x, *, generator=None):
+        def forward(self, x):
             return x.mean() + 0 * self.w
 
     pixels = torch.zeros(49, 1, dtype=torch.uint8)
@@ -118,19 +122,271 @@ def test_training_raises_the_elbo(digits):
     assert history[-1].loss < history[0].loss - 100
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(pixels):
-    class Broken(Mean):
-        def forward(self, x, *, generator=None):
-            return super().forward(x) + math.nan
+def small_vae(**options):
+    torch.manual_seed(0)
+    return VAE(nets.MLPEncoder(6, 2, hidden=(8,)), nets.MLPDecoder(2, 6, hidden=(8,)), **options)
 
-    with pytest.raises(FloatingPointError, match=r"epoch 1 is nan; try a smaller lr than 0.001"):
-        train.fit(Broken(6), pixels, epochs=3, progress=False)
+
+def flat(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_noise_is_drawn_by_the_loop_from_its_generator(pixels):
+    """The same as a loop written out: order, binarization and noise, in this order."""
+    model, by_hand, generator = small_vae(), small_vae(), seed()
+    train.fit(
+        model,
+        pixels,
+        epochs=2,
+        batch_size=16,
+        schedule=train.constant,
+        generator=seed(),
+        progress=False,
+    )
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-3)
+    for _ in range(2):
+        order = torch.randperm(50, generator=generator)
+        for start in range(0, 50, 16):
+            x = data.binarize(pixels[order[start : start + 16]], generator=generator)
+            eps = torch.randn(len(x), 2, generator=generator)
+            optimizer.zero_grad()
+            (-by_hand.elbo(x, eps).mean()).backward()
+            optimizer.step()
+    torch.testing.assert_close(flat(model), flat(by_hand), rtol=0, atol=1e-6)
+
+
+class Constant(nn.Module):
+    """Its gradient is always 1, so each of Adam's steps has the length of the learning rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(()))
+        self.places = []
+
+    def forward(self, x):
+        self.places.append(self.w.item())
+        return self.w * 1.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        (train.cosine, [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]),
+        (train.constant, [1.0] * 8),
+        (lambda share: 1 - share, [1 - k / 8 for k in range(8)]),
+    ],
+)
+def test_the_schedule_is_a_factor_on_each_steps_length(pixels, schedule, factors):
+    model = Constant()
+    how = {"epochs": 2, "batch_size": 16, "lr": 0.1, "progress": False}
+    train.fit(model, pixels, schedule=schedule, **how)
+    places = [*model.places, model.w.item()]
+    lengths = [a - b for a, b in itertools.pairwise(places)]
+    assert lengths == pytest.approx([0.1 * f for f in factors], rel=1e-4)
+
+
+def test_the_kl_is_warmed_up_in_equal_steps_and_weighed_in_full_afterwards(pixels):
+    seen = []
+    model = small_vae()
+    model.register_forward_pre_hook(lambda m, _: seen.append((m.training, m.kl_warmup.item())))
+    how = {"epochs": 4, "batch_size": 25, "generator": seed(), "progress": False}
+    train.fit(model, pixels, warmup=2, validation=pixels[:9], **how)
+    assert [w for training, w in seen if training] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert [w for training, w in seen if not training] == [1] * 4
+    assert model.kl_warmup.item() == 1
+
+
+def test_the_warmup_weighs_the_kl_alone(generator):
+    """Loss at weight w, in float64: (1 - w) times the loss without a KL, w times that with it."""
+    model = small_vae(beta=3.0).double()
+    x = torch.randint(2, (5, 6), generator=generator).double()
+    eps = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    losses = []
+    for weight in (0.0, 1.0, 0.25):
+        model.kl_warmup.fill_(weight)
+        losses.append(model(x, eps).item())
+    none, full, quarter = losses
+    terms = model.terms(x, eps)
+    assert none == pytest.approx(-terms.log_likelihood.mean().item(), rel=1e-12)
+    assert full - none == pytest.approx(3 * terms.kl.mean().item(), rel=1e-10)
+    assert quarter == pytest.approx(0.75 * none + 0.25 * full, rel=1e-12)
+
+
+def test_clip_bounds_the_length_of_a_gradient_and_keeps_its_direction(pixels):
+    """Adam forgets the length, so it is looked at before Adam gets it."""
+    lengths = {None: [], 0.5: []}
+    for clip, found in lengths.items():
+        model, update = Mean(6), torch.optim.Adam.step
+
+        def look(self, *_, found=found, model=model, update=update):
+            found.append(model.mean.grad.clone())
+            update(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", look)
+            how = {"batch_size": 50, "binarization": "none", "progress": False}
+            train.fit(model, pixels, epochs=1, clip=clip, **how)
+    (free,), (clipped,) = lengths[None], lengths[0.5]
+    assert free.norm() > 0.5
+    torch.testing.assert_close(clipped, 0.5 * free / free.norm())
+
+
+def test_callbacks_hear_each_epoch_and_may_end_the_training(pixels):
+    heard = []
+    how = {"epochs": 9, "progress": False}
+    history = train.fit(Mean(6), pixels, callbacks=[heard.append, lambda e: e.epoch == 3], **how)
+    assert heard == history
+    assert [line.epoch for line in history] == [1, 2, 3]
+
+
+def test_validation_is_the_loss_on_held_out_data_without_learning(pixels):
+    """Grey pixels and no noise: an exact number, weighed by the size of its batches."""
+    model, held_out = Mean(6), pixels[:7].repeat(200, 1)
+    modes = []
+    model.register_forward_pre_hook(lambda m, _: modes.append(m.training))
+    how = {"epochs": 1, "binarization": "none", "batch_size": 50, "progress": False}
+    (line,) = train.fit(model, pixels, validation=held_out, **how)
+    exact = (held_out.double() / 255 - model.mean.double()).square().sum(-1).mean().item()
+    assert line.validation == pytest.approx(exact, rel=1e-6)
+    assert modes == [True, False, False]
+
+
+def test_patience_without_improvement_ends(pixels):
+    """The learning rate is so small that nothing improves within float32."""
+    how = {"batch_size": 50, "progress": False}
+    history = train.fit(Mean(6), pixels, epochs=9, lr=1e-30, validation=pixels, patience=2, **how)
+    assert len(history) == 3
+
+
+def last_bits(t):
+    return t.float().view(torch.int32) & 0xFFFF
+
+
+def test_in_bfloat16_the_networks_compute_and_the_elbo_is_in_float32(
+    pixels, monkeypatch, generator
+):
+    """What networks return has 8 bits; from there on the loss is that of float64 to seven digits.
+
+    Summed in bfloat16, 6 pixels of about 0.7 nats would be off by about 0.01.
+    """
+    monkeypatch.setattr("vaelib.train.step._has_bfloat16", lambda _: True)
+    model, seen = small_vae(), {}
+    model.encoder.register_forward_hook(lambda m, i, o: seen.update(loc=o[0], logvar=o[1]))
+    model.decoder.register_forward_hook(lambda m, i, o: seen.update(logits=o, z=i[0]))
+    model.register_forward_hook(lambda m, i, o: seen.update(x=i[0], eps=i[1], loss=o))
+    how = {"batch_size": 50, "precision": "bfloat16", "generator": seed(), "progress": False}
+    train.fit(model, pixels, epochs=1, **how)
+    assert {seen[name].dtype for name in ("loc", "logvar", "logits")} == {torch.bfloat16}
+    assert seen["loss"].dtype == torch.float32
+    loc, logvar, logits, x, eps = (
+        seen[name].detach().double() for name in ("loc", "logvar", "logits", "x", "eps")
+    )
+    assert last_bits(seen["z"].detach()).any()  # z itself is no bfloat16
+    torch.testing.assert_close(seen["z"].double(), loc + (0.5 * logvar).exp() * eps)
+    log_p = x * logits - (1 + logits.exp()).log()
+    kl = 0.5 * (loc**2 + logvar.exp() - 1 - logvar)
+    exact = -(log_p.sum(1) - kl.sum(1)).mean().item()
+    assert seen["loss"].item() == pytest.approx(exact, rel=3e-7)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+class Broken(Mean):
+    """Its loss breaks at the fourth step."""
+
+    def forward(self, x):
+        loss = super().forward(x)
+        return loss + math.inf if len(self.seen) == 4 else loss
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_weights_before_it(pixels, tmp_path):
+    model, places = Broken(6), []
+    model.register_forward_pre_hook(lambda m, _: places.append(m.mean.detach().clone()))
+    how = {"batch_size": 25, "folder": tmp_path, "progress": False}
+    message = (
+        r"at step 2 of 2 of epoch 2; the weights are those before it\. The last good checkpoint "
+        r"is .*checkpoint\.safetensors\. Try a smaller lr than 0\.001"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        train.fit(model, pixels, epochs=5, **how)
+    assert torch.equal(model.mean.detach(), places[3])
+    assert not torch.equal(places[3], places[2])
+    kept = Mean(6)
+    train.load(kept, tmp_path)
+    assert torch.equal(kept.mean.detach(), places[2])  # of the end of the first epoch
+
+
+@pytest.mark.parametrize(
+    ("break_it", "term"),
+    [
+        (lambda m: m.encoder.logvar.bias.data.fill_(200.0), "kl is inf"),
+        (lambda m: m.decoder[-1].bias.data.fill_(-math.inf), "log_likelihood is (nan|-inf)"),
+    ],
+)
+def test_the_term_that_is_not_finite_is_named(pixels, break_it, term):
+    model = small_vae()
+    break_it(model)
+    if "log" in term:  # a weight that is not finite would be named as such
+        model.decoder[-1].bias.data.fill_(3e38)
+        model.decoder[-1].weight.data.fill_(3e38)
+    with pytest.raises(
+        FloatingPointError, match=rf"fit: (\w+ is \S+ and )*{term}.* at step 1 of 4"
+    ):
+        train.fit(model, pixels, epochs=3, batch_size=16, generator=seed(), progress=False)
+
+
+class Steep(Mean):
+    """A finite loss with an infinite slope: the square root at 0."""
+
+    def forward(self, x):
+        return super().forward(x) + (self.mean - self.mean.detach()).square().sum().sqrt()
+
+
+def test_a_gradient_that_is_not_finite_is_found_at_its_step_by_clip(pixels):
+    with pytest.raises(FloatingPointError, match="a gradient is not finite at step 1 of 1"):
+        train.fit(Steep(6), pixels, epochs=2, clip=1.0, progress=False)
+    with pytest.raises(FloatingPointError, match=r"weights are not finite at step 1 .* clip=1.0"):
+        train.fit(Steep(6), pixels, epochs=2, progress=False)
+
+
+def test_a_loss_must_be_one_number_of_full_precision(pixels):
+    class Vector(Mean):
+        def forward(self, x):
+            return (x - self.mean).square().sum(-1)
+
+    class Half(Mean):
+        def forward(self, x):
+            return super().forward(x).bfloat16()
+
+    for model, message in ((Vector(6), r"shape \(50,\)"), (Half(6), r"torch.bfloat16 of shape")):
+        with pytest.raises(TypeError, match=message):
+            train.fit(model, pixels, epochs=1, progress=False)
+
+
+def test_what_the_machine_cannot_do_is_refused_with_the_alternative(pixels, monkeypatch):
+    monkeypatch.setattr("vaelib.train.step._has_bfloat16", lambda _: False)
+    how = {"epochs": 1, "progress": False}
+    with pytest.raises(ValueError, match=r"AVX512-BF16.*Use precision='float32'"):
+        train.fit(Mean(6), pixels, precision="bfloat16", **how)
+    with pytest.raises(ValueError, match=r"CUDA graphs, and the model is on cpu. Use compile=True"):
+        train.fit(Mean(6), pixels, compile="reduce-overhead", **how)
+
+
+def test_the_processor_is_asked_for_bfloat16():
+    """As the system lists its features; /proc/cpuinfo is Linux's."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        pytest.skip("no /proc/cpuinfo to compare with")
+    if "x86" not in platform.machine():
+        pytest.skip("the names of the features are those of x86")
+    listed = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert step._has_bfloat16(torch.device("cpu")) == listed
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"pixels": torch.zeros(5, 6)}, TypeError, "expected uint8 .* got torch.float32"),
+        ({"pixels": torch.zeros(5, 6)}, TypeError, "expected pixels as uint8 .* got torch.float32"),
         ({"pixels": torch.zeros(0, 6, dtype=torch.uint8)}, ValueError, r"n > 0, got \(0, 6\)"),
         ({"pixels": torch.zeros(6, dtype=torch.uint8)}, ValueError, r"got \(6,\)"),
         ({"epochs": 0}, ValueError, "epochs ≥ 1.*got 0, 128"),
@@ -138,6 +394,14 @@ def test_a_loss_that_is_not_finite_stops_with_advice(pixels):
         ({"lr": 0.0}, ValueError, "lr > 0"),
         ({"lr": math.nan}, ValueError, "lr > 0"),
         ({"binarization": "static"}, ValueError, "'dynamic', 'threshold', 'none'"),
+        ({"clip": 0.0}, ValueError, "clip > 0 or None, got 0.0"),
+        ({"patience": 3}, ValueError, "patience needs validation="),
+        ({"warmup": 1}, ValueError, "buffer `kl_warmup`.* Mean has none. Use warmup=0"),
+        ({"resume": True}, ValueError, "need folder="),
+        ({"save_every": 5}, ValueError, "need folder="),
+        ({"validation": torch.zeros(5, 6)}, TypeError, "expected validation as uint8"),
+        ({"precision": "float16"}, ValueError, "'float32', 'bfloat16'.*got 'float16'"),
+        ({"compile": "max"}, ValueError, "'reduce-overhead'.*got 'max'"),
     ],
 )
 @pytest.mark.usefixtures("plain_errors")

@@ -67,7 +67,8 @@ class DeepLatentModel(nn.Module):
         """p(x | z), a distribution over x: its ``mean`` is not a sample of x."""
         if z.shape[-1] != self.latent:
             raise ValueError(f"expected z of shape [*batch, {self.latent}], got {tuple(z.shape)}")
-        raw = self.decoder(z.reshape(-1, self.latent))
+        # Networks may compute in bfloat16 (train.fit's precision); densities are not for 8 bits.
+        raw = self.decoder(z.reshape(-1, self.latent)).to(z.dtype)
         return self.likelihood(raw.reshape(*z.shape[:-1], self.pixels))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
@@ -115,9 +116,13 @@ class VAE(DeepLatentModel):
         beta: weight of the KL **in the loss**. Only with 1, the default, is the loss minus an ELBO;
             `elbo` and `terms` do not use it.
 
+    While ``train.fit`` warms the KL up, the buffer ``kl_warmup`` holds a factor on beta between 0
+    and 1; otherwise it is 1. It is a tensor so that a change neither compiles nor records anew.
+
     References:
         Kingma and Welling (arXiv:1312.6114); Rezende, Mohamed and Wierstra (arXiv:1401.4082);
-        for beta, Higgins et al., beta-VAE (ICLR 2017).
+        for beta, Higgins et al., beta-VAE (ICLR 2017); for the warm-up, Bowman et al.
+        (arXiv:1511.06349) and Sønderby et al. (arXiv:1602.02282).
 
     >>> from vaelib.nets import MLPDecoder, MLPEncoder
     >>> model = VAE(MLPEncoder(784, 2), MLPDecoder(2, 784))
@@ -137,11 +142,27 @@ class VAE(DeepLatentModel):
         super().__init__(decoder, likelihood=likelihood, prior=prior)
         self.encoder = encoder
         self.beta = beta
+        self.kl_warmup: Tensor
+        self.register_buffer("kl_warmup", torch.ones(()), persistent=False)
 
     def encode(self, x: Float[Tensor, "batch pixel"]) -> DiagonalNormal:
         """q(z | x): one loc and one scale for each datum and each latent dimension."""
         _require_rows(x, self.pixels)
-        return DiagonalNormal(*self.encoder(x))
+        loc, logvar = self.encoder(x)
+        return DiagonalNormal(loc.to(x.dtype), logvar.to(x.dtype))
+
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the networks."""
+        return f"beta={self.beta}"
+
+    def noise(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n latent"]:
+        """The standard normal noise ε that the loss of n data needs: ``model(x, model.noise(n))``.
+
+        A training loop draws it outside of what it compiles, where a generator can be used.
+        """
+        return self._zeros.new_empty(n, self.latent).normal_(generator=generator)
 
     def terms(
         self,
@@ -178,18 +199,24 @@ class VAE(DeepLatentModel):
         """A one-sample estimate of the ELBO per datum, in nats; see `terms`."""
         return self.terms(x, eps, generator=generator).elbo
 
-    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        eps: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """The loss: minus the mean over the batch of log p(x | z) - beta KL, in nats per datum.
 
         It does not read the values of x, which would stop a GPU at each step; `elbo` does.
         """
-        log_likelihood, kl = self._terms(x, None, generator)
-        return -(log_likelihood - self.beta * kl).mean()
+        log_likelihood, kl = self._terms(x, eps, generator)
+        return -(log_likelihood - self.beta * kl * self.kl_warmup).mean()
 
     def _terms(self, x: Tensor, eps: Tensor | None, generator: torch.Generator | None) -> Terms:
-        q = self.encode(x)
         if eps is None:
-            eps = torch.empty_like(q.loc).normal_(generator=generator)
+            eps = x.new_empty(len(x), self.latent).normal_(generator=generator)
+        q = self.encode(x)
         z = reparameterize(q.loc, q.logvar, eps)
         return Terms(self.decode(z).log_prob(x), kl_divergence(q, self.prior))
 
@@ -213,18 +240,18 @@ class Autoencoder(nn.Module):
     def encode(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
         _require_rows(x, cast(int, self.decoder.pixels))
-        return self.encoder(x)
+        return self.encoder(x).to(x.dtype)
 
     def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
         """p(x | z)."""
-        return self.likelihood(self.decoder(z))
+        return self.likelihood(self.decoder(z).to(z.dtype))
 
     def reconstruction(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, " batch"]:
         """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z)."""
         _require_data(x, cast(int, self.decoder.pixels), self.likelihood)
         return self.decode(self.encode(x)).log_prob(x)
 
-    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor) -> Tensor:
         """The loss: minus the mean of log p(x | z) over the batch. It draws nothing."""
         return -self.decode(self.encode(x)).log_prob(x).mean()
 

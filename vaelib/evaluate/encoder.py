@@ -1,5 +1,7 @@
-"""How good a trained model is, on data that it was not trained on, in nats per datum."""
+"""What the encoder's q says of held-out data: the mean ELBO with its two terms, active units."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -12,12 +14,42 @@ __all__ = ["ElboEstimate", "active_units", "elbo"]
 
 
 class ElboEstimate(NamedTuple):
-    """A mean over data, in nats per datum: elbo = log_likelihood - kl."""
+    """A mean over data, in nats per datum: elbo = log_likelihood - kl = -(distortion + rate).
+
+    References:
+        Alemi, Poole, Fischer, Dillon, Saurous and Murphy, Fixing a Broken ELBO (arXiv:1711.00464),
+        for rate and distortion.
+
+    >>> estimate = ElboEstimate(elbo=-100.0, standard_error=0.5, log_likelihood=-75.0, kl=25.0)
+    >>> estimate.rate, estimate.distortion
+    (25.0, 75.0)
+    """
 
     elbo: float
     standard_error: float
     log_likelihood: float
     kl: float
+
+    @property
+    def rate(self) -> float:
+        """The mean KL(q ‖ p(z)): the nats per datum that a code z costs, with p(z) as its code."""
+        return self.kl
+
+    @property
+    def distortion(self) -> float:
+        """Minus the mean log p(x | z): the nats per datum that are missing once z is known."""
+        return -self.log_likelihood
+
+
+@contextmanager
+def evaluation_mode(model: VAE) -> Iterator[None]:
+    """Without dropout and with fixed batch norms inside; after it, the mode that was set before."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 @torch.no_grad()
@@ -60,15 +92,13 @@ def elbo(
             f"evaluate.elbo: expected at least 2 data (for a standard error) and samples ≥ 1, got "
             f"{len(x)} and {samples}"
         )
-    training = model.training
-    model.eval()
     log_likelihood, kl = [], []
-    for batch in x.split(batch_size):
-        eps = batch.new_empty(samples, len(batch), model.latent).normal_(generator=generator)
-        terms = model.terms(batch, eps)
-        log_likelihood.append(terms.log_likelihood.mean(0))
-        kl.append(terms.kl)
-    model.train(training)
+    with evaluation_mode(model):
+        for batch in x.split(batch_size):
+            eps = batch.new_empty(samples, len(batch), model.latent).normal_(generator=generator)
+            terms = model.terms(batch, eps)
+            log_likelihood.append(terms.log_likelihood.mean(0))
+            kl.append(terms.kl)
     first, second = torch.cat(log_likelihood), torch.cat(kl)
     per_datum = first - second
     return ElboEstimate(
@@ -107,4 +137,5 @@ def active_units(
     model.require_data(x)
     if len(x) < 2:
         raise ValueError(f"active_units: expected at least 2 data for a variance, got {len(x)}")
-    return model.encode(x).loc.var(0) > threshold
+    with evaluation_mode(model):
+        return model.encode(x).loc.var(0) > threshold

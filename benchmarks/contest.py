@@ -1,0 +1,182 @@
+"""A race between things that train the same model: in turn, and timed without their warm-up."""
+
+import functools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import products
+import torch
+from torch import Tensor, nn
+
+from vaelib import nets, train
+from vaelib.vae import VAE
+
+EPOCH = 60_000  # images: what seconds are given for
+BATCH, LR, LATENT = 128, 1e-3, 20
+
+
+def example(*, seed: int, latent: int = LATENT) -> VAE:
+    """784-400-20 with ReLU: the sizes of the VAE among pytorch/examples."""
+    torch.manual_seed(seed)
+    net = {"hidden": (400,), "activation": nn.ReLU}
+    return VAE(nets.MLPEncoder(784, latent, **net), nets.MLPDecoder(latent, 784, **net))
+
+
+class Contender(NamedTuple):
+    """Something that trains a model in place."""
+
+    name: str
+    # (model, pixels, *, epochs, seed, after_epoch)
+    train: Callable[..., None]
+    precision: str = "float32"
+    compiled: bool | str = False
+
+
+def loop(name: str, function: Callable[..., None]) -> Contender:
+    """One of `textbook`'s loops. They take their randomness from torch's global generator."""
+
+    def run(model: VAE, pixels: Tensor, *, seed: int, **rest) -> None:
+        torch.manual_seed(seed)
+        function(model.encoder, model.decoder, pixels, batch_size=BATCH, lr=LR, **rest)
+
+    return Contender(name, run)
+
+
+def fit(precision: str, compiled: bool | str) -> Contender:
+    """`vaelib.train.fit`, at a constant learning rate as the others have."""
+
+    def run(model: VAE, pixels: Tensor, *, epochs: int, seed: int, after_epoch: Callable) -> None:
+        train.fit(
+            model,
+            pixels,
+            epochs=epochs,
+            batch_size=BATCH,
+            lr=LR,
+            schedule=train.constant,
+            generator=torch.Generator(next(model.parameters()).device).manual_seed(seed),
+            precision=precision,
+            compile=compiled,
+            callbacks=[lambda _: after_epoch()],
+            progress=False,
+        )
+
+    suffix = {False: "", True: " compiled"}.get(compiled, f" {compiled}")
+    return Contender(f"fit {precision}{suffix}", run, precision, compiled)
+
+
+def fits(device: torch.device, *, eager: bool = False) -> list[Contender]:
+    """`fit` in each precision; eager, compiled, and on a GPU as a CUDA graph."""
+    modes: list[bool | str] = [False, True, "reduce-overhead"]
+    modes = modes[:1] if eager else modes if device.type == "cuda" else modes[:2]
+    return [fit(precision, mode) for precision in ("float32", "bfloat16") for mode in modes]
+
+
+def bare_products(model: VAE, precision: str, device: torch.device) -> Contender:
+    """The matrix products of as many steps as the others take, and nothing else."""
+
+    @functools.cache
+    def replay() -> products.Replay:
+        step = products.of_step(model, batch=BATCH)
+        return products.Replay(step, device=device, dtype=getattr(torch, precision))
+
+    def run(_: VAE, pixels: Tensor, *, epochs: int, seed: int, after_epoch: Callable) -> None:  # noqa: ARG001
+        for _ in range(epochs):
+            for _ in range(math.ceil(len(pixels) / BATCH)):
+                replay()()
+            after_epoch()
+
+    return Contender(f"products {precision}", run, precision)
+
+
+class Stopwatch:
+    """Seconds between one ``lap()`` and the next, once the device has done what was asked of it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.laps: list[float] = []
+        self.last = self.now()
+
+    def now(self) -> float | torch.cuda.Event:
+        """A point in time: on a GPU an event that its stream has passed."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        event.synchronize()
+        return event
+
+    def lap(self) -> None:
+        """Note the seconds since the last one."""
+        last, self.last = self.last, self.now()
+        seconds = last.elapsed_time(self.last) / 1000 if self.cuda else self.last - last
+        self.laps.append(seconds)
+
+
+class Result(NamedTuple):
+    """Of a race: for each contender its seconds per epoch in each round, or why it did not run."""
+
+    seconds: dict[str, list[float]]
+    reasons: dict[str, str]
+
+    def faster(self, base: str, name: str) -> list[float]:
+        """How many times as fast as ``base`` in each round."""
+        return [b / s for b, s in zip(self.seconds[base], self.seconds[name], strict=True)]
+
+    def fastest_fit(self) -> str:
+        """The name of the fit with the smallest median."""
+        fitted = {n: statistics.median(s) for n, s in self.seconds.items() if n.startswith("fit")}
+        return min(fitted, key=fitted.__getitem__)
+
+
+def race(
+    contenders: Sequence[Contender],
+    build: Callable[..., VAE],
+    pixels: Tensor,
+    *,
+    rounds: int,
+    device: torch.device,
+) -> Result:
+    """Let all train in turn, ``rounds`` times and one time more before, which does not count.
+
+    A contender that the machine or the installation cannot run says so there, and is left out.
+    """
+    result = Result({}, {})
+    models = {c.name: build(seed=0).to(device) for c in contenders}
+    running = list(contenders)
+    for number in range(rounds + 1):
+        turn = number % len(running)
+        for contender in running[turn:] + running[:turn]:
+            note(f"round {number} of {rounds}: {contender.name}")
+            model, watch = models[contender.name], Stopwatch(device)
+            try:
+                contender.train(model, pixels, epochs=2, seed=number, after_epoch=watch.lap)
+            except ImportError as error:
+                result.reasons[contender.name] = f"{error}; it is optional: see --help"
+                continue
+            except (RuntimeError, ValueError) as error:
+                if number > 0:
+                    raise
+                result.reasons[contender.name] = f"{type(error).__name__}: {error}"
+                continue
+            if number > 0:
+                seconds = watch.laps[1] * EPOCH / len(pixels)
+                result.seconds.setdefault(contender.name, []).append(seconds)
+        running = [c for c in running if c.name not in result.reasons]
+    note("")
+    return result
+
+
+def spread(values: Sequence[float], form: str = ".2f", unit: str = "") -> str:
+    """Median, smallest and largest."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:{form}}{unit} ({low:{form}} … {high:{form}})"
+
+
+def note(text: str) -> None:
+    """Show what is running, on a terminal only; the next note overwrites it."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

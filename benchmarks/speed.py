@@ -1,0 +1,359 @@
+"""How fast `vaelib.train.fit` is, beside the loops that it replaces, in one run.
+
+    python benchmarks/speed.py                     the race, and test ELBOs (5 to 10 min)
+    python benchmarks/speed.py --speed             the race alone (2 min)
+    python benchmarks/speed.py --growth cost.png   time against data, batch and latent size
+    python benchmarks/speed.py --iwae              80 epochs of the IWAE paper's network
+
+The race: the same network (784-400-20), data, batch and Adam for all. In each round each contender
+trains on one slice that is not timed (there it compiles, and fills its caches) and one that is;
+the order rotates. Ratios are taken within a round; what is printed is their median, with the
+smallest and the largest. Seconds are those of an epoch of 60,000 images. pythae is optional:
+pip install "pythae==0.1.2", or this package's extra `bench`.
+
+The targets are for two idle cores with AVX512-BF16, and GOMP_SPINCOUNT=1000 as `make bench` sets.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import contest
+import products
+import textbook
+import torch
+from contest import BATCH, EPOCH, LR, Contender, Result, note, spread
+from growth import growth
+from torch import Tensor, nn
+
+import vaelib
+from vaelib import data, evaluate, nets, train
+from vaelib.vae import VAE
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+BASE, RIVAL, EAGER = "TensorDataset loop", "pythae", "fit float32"
+
+
+def held_out_elbos(
+    contenders: Sequence[Contender],
+    images: data.Images,
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    device: torch.device,
+) -> dict[str, list[float]]:
+    """The test ELBO of each contender and seed, in nats per datum; the same weights to start."""
+    x = data.binarize(images.test, generator=torch.Generator().manual_seed(1000)).to(device)
+    elbos: dict[str, list[float]] = {}
+    for contender in contenders:
+        for seed in seeds:
+            note(f"test ELBO: {contender.name}, seed {seed}")
+            model = contest.example(seed=seed).to(device)
+            contender.train(model, images.train, epochs=epochs, seed=seed, after_epoch=lambda: None)
+            noise = torch.Generator(device).manual_seed(2000)
+            result = evaluate.elbo(model, x, samples=10, generator=noise)
+            elbos.setdefault(contender.name, []).append(result.elbo)
+    note("")
+    return elbos
+
+
+def compare(
+    images: data.Images,
+    *,
+    device: torch.device,
+    rounds: int,
+    size: int,
+    seeds: Sequence[int],
+    epochs: int,
+    eager: bool,
+) -> dict:
+    """The race and, if there are seeds, the test ELBOs; prints the table and the targets."""
+    model = contest.example(seed=0)
+    step = products.of_step(model, batch=BATCH)
+    print(
+        f"a step of {BATCH} images is {len(step)} matrix products (a linear layer has one forward "
+        f"and two backward, the first layer one backward),\n"
+        f"{products.flop(step) / BATCH * EPOCH / 1e9:.1f} GFLOP an epoch of {EPOCH:,} images: "
+        f"2 m k n each, from the shapes that a step was seen to multiply\n"
+    )
+    trainers = [
+        contest.loop("per-sample loop", textbook.per_sample),
+        contest.loop(BASE, textbook.tensor_dataset),
+        contest.loop(RIVAL, textbook.pythae),
+        *contest.fits(device, eager=eager),
+    ]
+    # Products in a precision that fit refuses would be emulated, and tell nothing.
+    bare = [contest.bare_products(model, "float32", device)]
+    if not refusal(model.to(device), images.train[:BATCH], "bfloat16"):
+        bare.append(contest.bare_products(model, "bfloat16", device))
+    pixels = images.train[:size]
+    result = contest.race([*trainers, *bare], contest.example, pixels, rounds=rounds, device=device)
+    running = [c for c in trainers if c.name not in result.reasons]
+    elbos = (
+        held_out_elbos(running, images, seeds=seeds, epochs=epochs, device=device) if seeds else {}
+    )
+    table(trainers, result, elbos, seeds=seeds, epochs=epochs)
+    for name in (b.name for b in bare if b.name in result.seconds):
+        rates = [products.flop(step) / BATCH * EPOCH / s / 1e9 for s in result.seconds[name]]
+        print(f"{name} timed alone: {spread(rates, '.0f')} GFLOP/s")
+    judged = targets(result, elbos)
+    return {
+        "slice": size,
+        "rounds": rounds,
+        "epochs": epochs,
+        "matrix_products": len(step),
+        "gflop_per_epoch": products.flop(step) / BATCH * EPOCH / 1e9,
+        "seconds_per_epoch": result.seconds,
+        "not_run": result.reasons,
+        "test_elbo": elbos,
+        "targets": judged,
+    }
+
+
+def refusal(model: VAE, pixels: Tensor, precision: str) -> str | None:
+    """Why `fit` does not run in this precision here; None if it does."""
+    try:
+        contest.fit(precision, False).train(
+            model, pixels, epochs=1, seed=0, after_epoch=lambda: None
+        )
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def table(
+    contenders: Sequence[Contender],
+    result: Result,
+    elbos: dict[str, list[float]],
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+) -> None:
+    """One row for each contender."""
+    row = "{:<28} {:>22} {:>20} {:>20} {:>18}   {}".format
+    trained = f"test ELBO after {epochs} epochs, {len(seeds)} seeds" if seeds else ""
+    ran = result.seconds
+    print(row("", "seconds per epoch", f"x {BASE[:13]}", f"x {RIVAL}", "own products", trained))
+    for name, precision in ((c.name, c.precision) for c in contenders):
+        if name in result.reasons:
+            print(f"{name:<28} not run. {result.reasons[name]}")
+            continue
+        bare = f"products {precision}"
+        share = [100 * ratio for ratio in result.faster(bare, name)] if bare in ran else []
+        print(
+            row(
+                name,
+                spread(ran[name]),
+                spread(result.faster(BASE, name)),
+                spread(result.faster(RIVAL, name)) if RIVAL in ran else "-",
+                spread(share, ".0f", " %") if share else "-",
+                " ".join(f"{value:.2f}" for value in elbos.get(name, [])),
+            )
+        )
+    print("\nown products: their time alone, as a share of the contender's, in the same round")
+
+
+def targets(result: Result, elbos: dict[str, list[float]]) -> list[dict]:
+    """What the project wants of two idle cores with AVX512-BF16, beside what was measured here."""
+    fastest = result.fastest_fit()
+    judged = [
+        (f"{EAGER}: times as fast as the {BASE}", 1.4, result.faster(BASE, EAGER)),
+        (f"{fastest}, the fastest: times as fast as the {BASE}", 2.8, result.faster(BASE, fastest)),
+    ]
+    if (bare := "products float32") in result.seconds:
+        judged.append(
+            (f"{EAGER}: share of its own matrix products", 0.6, result.faster(bare, EAGER))
+        )
+    if RIVAL in result.seconds:
+        judged.append((f"{fastest}: times as fast as {RIVAL}", 3.0, result.faster(RIVAL, fastest)))
+    if elbos:
+        means = {name: statistics.fmean(values) for name, values in elbos.items()}
+        behind = max(means[BASE] - mean for name, mean in means.items() if name.startswith("fit"))
+        judged.append((f"worst fit's mean test ELBO minus that of the {BASE}", -0.5, [-behind]))
+    print("\ntargets, for two idle cores with AVX512-BF16")
+    records = []
+    for what, bar, values in judged:
+        reached = statistics.median(values) >= bar
+        print(f"  {what}: {spread(values)}, wanted ≥ {bar}: {'yes' if reached else 'NOT reached'}")
+        records.append({"what": what, "wanted": bar, "got": values, "reached": reached})
+    if RIVAL in result.reasons:
+        print(f"  {RIVAL}: not run, so nothing is said about it ({result.reasons[RIVAL]})")
+    return records
+
+
+def iwae_network(*, seed: int) -> VAE:
+    """784-200-200-50 with tanh: one stochastic layer of Burda et al. (arXiv:1509.00519)."""
+    torch.manual_seed(seed)
+    net = {"hidden": (200, 200), "activation": nn.Tanh}
+    return VAE(nets.MLPEncoder(784, 50, **net), nets.MLPDecoder(50, 784, **net))
+
+
+def iwae(
+    images: data.Images, *, device: torch.device, size: int, epochs: int, seed: int, eager: bool
+) -> dict:
+    """Train the IWAE paper's network with the plain ELBO, in this machine's fastest setting."""
+    torch.compiler.reset()  # code compiled for another network counts towards dynamo's limit
+    result = contest.race(
+        contest.fits(device, eager=eager),
+        iwae_network,
+        images.train[:size],
+        rounds=2,
+        device=device,
+    )
+    for name, reason in result.reasons.items():
+        print(f"{name:<28} not run. {reason}")
+    fastest = next(c for c in contest.fits(device, eager=eager) if c.name == result.fastest_fit())
+    model = iwae_network(seed=seed).to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    start = time.perf_counter()
+    train.fit(
+        model,
+        images.train,
+        epochs=epochs,
+        batch_size=BATCH,
+        lr=LR,
+        schedule=lambda share: 0.1**share,  # 1e-3 to 1e-4, a straight line in the logarithm
+        generator=generator,
+        precision=fastest.precision,
+        compile=fastest.compiled,
+        progress=sys.stderr.isatty(),
+    )
+    seconds = time.perf_counter() - start
+    x = data.binarize(images.test, generator=torch.Generator().manual_seed(1000)).to(device)
+    elbo = evaluate.elbo(model, x, samples=10, generator=generator)
+    active = int(evaluate.active_units(model, x).sum())
+    print(
+        f"784-200-200-50, {epochs} epochs, {fastest.name}, seed {seed}: test ELBO {elbo.elbo:.2f} "
+        f"± {elbo.standard_error:.2f} (-237.5 ± 1 is expected of 80 epochs), {active} of 50 units "
+        f"active, {seconds:.0f} s (120 is the target on two idle cores with AVX512-BF16)"
+    )
+    return {
+        "contender": fastest.name,
+        "epochs": epochs,
+        "seed": seed,
+        "elbo": elbo.elbo,
+        "standard_error": elbo.standard_error,
+        "active_units": active,
+        "seconds": seconds,
+        "not_run": result.reasons,
+    }
+
+
+def machine(device: torch.device) -> dict:
+    """What the numbers depend on: processor, its features, threads, and how busy it was before."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = fields.get("flags", "").split()
+    found = {
+        "processor": fields.get("model name") or platform.processor() or platform.machine(),
+        "features": [name for name in FEATURES if name in flags],
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--speed", action="store_true", help="the race alone")
+    add("--quality", action="store_true", help="the race and the test ELBOs; the default")
+    add("--growth", type=Path, metavar="PNG", help="time against data, batch and latent size")
+    add("--iwae", action="store_true", help="80 epochs of the IWAE paper's network")
+    add("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
+    add("--rounds", type=int, default=7, help="of the race (7)")
+    add("--slice", type=int, help="images timed in a round (12,800; on a GPU 60,000)")
+    add("--seeds", type=int, default=3, help="of the test ELBOs (3)")
+    add("--epochs", type=int, help="of the test ELBOs (10), of --iwae (80)")
+    add("--json", type=Path, metavar="PATH", help="write all numbers there")
+    add("--quick", action="store_true", help="random images, few steps, eager: does it run?")
+    options = parser.parse_args()
+    if options.device.type == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here; leave --device out to run on the CPU")
+    if min(options.rounds, options.seeds) < 1:
+        parser.error(f"expected --rounds and --seeds ≥ 1, got {options.rounds} and {options.seeds}")
+    return options
+
+
+def main() -> None:
+    """Run what was asked for, print it, and store it if there is a place."""
+    options = arguments()
+    device, quick = options.device, options.quick
+    if quick:
+        noise = torch.Generator().manual_seed(0)
+        shape = (4 * BATCH, 784)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
+        labels = torch.zeros(len(pixels), dtype=torch.uint8)
+        images = data.Images(pixels, labels, pixels[:BATCH], labels[:BATCH])
+        rounds, size, seeds = min(options.rounds, 2), 2 * BATCH, range(1)
+    else:
+        images = data.fashion_mnist()
+        rounds, seeds = options.rounds, range(options.seeds)
+        size = options.slice or (EPOCH if device.type == "cuda" else 12_800)
+    record = {
+        "command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]]),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip(),
+        "device": str(device),
+        "machine": machine(device),
+        "seeds": list(seeds),
+        "versions": {"vaelib": vaelib.__version__, "torch": torch.__version__},
+        "date": date.today().isoformat(),
+    }
+    print(json.dumps(record["machine"]))
+    if record["machine"]["load_before"] > 0.3:
+        print("this machine was not idle before the run: believe its times less")
+    asked = options.speed or options.quality or options.growth or options.iwae
+    if options.speed or options.quality or not asked:
+        record["race"] = compare(
+            images,
+            device=device,
+            rounds=rounds,
+            size=size,
+            seeds=seeds if options.quality or not asked else (),
+            epochs=options.epochs or (1 if quick else 10),
+            eager=quick,
+        )
+    if options.growth:
+        record["growth"] = growth(
+            options.growth,
+            images.train,
+            device=device,
+            rounds=min(rounds, 3),
+            scale=117 if quick else 1,  # as many images as there are
+        )
+    if options.iwae:
+        record["iwae"] = iwae(
+            images,
+            device=device,
+            size=size,
+            epochs=options.epochs or (1 if quick else 80),
+            seed=0,
+            eager=quick,
+        )
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""train: a run that is broken off goes on as if it had not been, and a checkpoint is whole."""
+
+import json
+import math
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import vaelib
+from vaelib import nets, train
+from vaelib.train import CheckpointError, checkpoint
+from vaelib.vae import VAE
+
+pytestmark = pytest.mark.usefixtures("plain_errors")  # models of these tests are no VAEs
+
+
+def seed(s=1):
+    return torch.Generator().manual_seed(s)
+
+
+@pytest.fixture
+def pixels(generator):
+    return torch.randint(256, (50, 6), generator=generator).to(torch.uint8)
+
+
+def small_vae(hidden=8, **options):
+    torch.manual_seed(0)
+    return VAE(
+        nets.MLPEncoder(6, 2, hidden=(hidden,)), nets.MLPDecoder(2, 6, hidden=(hidden,)), **options
+    )
+
+
+def run(pixels, folder, model=None, **options):
+    settings = {"epochs": 3, "batch_size": 16, "generator": seed(), "progress": False} | options
+    model = small_vae() if model is None else model
+    return model, train.fit(model, pixels, folder=folder, **settings)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+class StopError(Exception):
+    pass
+
+
+def stopper(count):
+    """A callback that breaks a run off after some epochs, as Ctrl-C would."""
+
+    def callback(line):
+        if line.epoch == count:
+            raise StopError
+
+    return callback
+
+
+def killed(kills, cache, *words):
+    """What tests/killed_run.py says of float32 and of bfloat16."""
+    script = Path(__file__).with_name("killed_run.py")
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache),  # nothing compiled by an earlier version of us
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, script, "--kills", str(kills), *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["precision"] for line in lines] == ["float32", "bfloat16"]
+    assert all(line["equal"] and line["killed"] == kills and line["ended"] for line in lines)
+    assert sum(line["within an epoch"] for line in lines) > 0
+    return lines
+
+
+TIMES = pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.soak)])
+
+
+@TIMES
+def test_killed_at_random_moments_it_ends_as_if_left_alone(kills, tmp_path):
+    """The same weights, moments of Adam and history, to the last bit."""
+    killed(kills, tmp_path)
+
+
+@TIMES
+def test_compiled_and_killed_it_ends_as_if_left_alone(kills, tmp_path):
+    """And as eager does, but for the order of sums; the last batch needs no second graph."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if not (shutil.which("g++") and headers.exists()):
+        pytest.skip("no C++ compiler with Python's headers: apt install g++ python3-dev")
+    float32, _ = killed(kills, tmp_path, "--compiled")
+    assert float32["most a weight differs"] < 1e-4  # 30 steps of up to 1e-2 each
+    assert float32["graphs"] == 1
+
+
+def test_an_interrupted_run_goes_on(pixels, tmp_path):
+    with pytest.raises(StopError):
+        run(pixels, tmp_path, callbacks=[stopper(2)])
+    model, history = run(pixels, tmp_path, resume=True, generator=seed(99))
+    alone, expected = run(pixels, None)
+    assert torch.equal(weights(model), weights(alone))
+    assert [line[:2] for line in history] == [line[:2] for line in expected]
+
+
+def test_a_finished_run_is_only_read(pixels, tmp_path):
+    model, history = run(pixels, tmp_path)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    again, lines = run(pixels, tmp_path, resume=True)
+    assert torch.equal(weights(again), weights(model))
+    assert lines == history or all(a[:3] == b[:3] for a, b in zip(lines, history, strict=True))
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_a_folder_with_a_checkpoint_is_not_overwritten(pixels, tmp_path):
+    run(pixels, tmp_path)
+    with pytest.raises(FileExistsError, match="resume=True, or choose another folder"):
+        run(pixels, tmp_path)
+
+
+def test_history_is_a_table(pixels, tmp_path):
+    _, history = run(pixels, tmp_path, validation=pixels[:9])
+    rows = [line.split(",") for line in (tmp_path / "history.csv").read_text().splitlines()]
+    assert rows[0] == ["epoch", "loss", "seconds", "validation"]
+    assert [tuple(map(float, row)) for row in rows[1:]] == [tuple(line) for line in history]
+
+
+def test_load_gives_the_weights_and_says_what_was_run(pixels, tmp_path):
+    model, history = run(pixels, tmp_path)
+    other = small_vae()
+    about = train.load(other, tmp_path)
+    assert torch.equal(weights(other), weights(model))
+    assert about["finished"]
+    assert about["config"]["batch_size"] == 16
+    assert about["versions"] == {"vaelib": vaelib.__version__, "torch": torch.__version__}
+    assert [line["loss"] for line in about["history"]] == [line.loss for line in history]
+
+
+class Wandering(nn.Module):
+    """Its validation loss falls and rises again: |w - 1| while w climbs from 0 by lr per step."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return -self.w if self.training else (self.w - 1).abs()
+
+
+def test_patience_ends_with_the_best_weights(pixels, tmp_path):
+    """One step of Adam with a constant gradient moves w by lr = 0.3: 0.3, 0.6, 0.9, 1.2, 1.5."""
+    model = Wandering()
+    _, history = run(
+        pixels,
+        tmp_path,
+        model,
+        epochs=20,
+        batch_size=50,
+        lr=0.3,
+        schedule=train.constant,
+        validation=pixels,
+        patience=2,
+    )
+    assert [line.validation for line in history] == pytest.approx([0.7, 0.4, 0.1, 0.2, 0.5])
+    assert model.w.item() == pytest.approx(0.9)
+    other = Wandering()
+    train.load(other, tmp_path)
+    assert other.w.item() == pytest.approx(0.9)
+
+
+def test_a_truncated_checkpoint_is_refused(pixels, tmp_path):
+    run(pixels, tmp_path)
+    path = tmp_path / checkpoint.NAME
+    content = path.read_bytes()
+    for length in (0, 7, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        refused(pixels, tmp_path, "truncated or something else")
+
+
+def test_every_altered_byte_is_noticed(pixels, tmp_path):
+    run(pixels, tmp_path)
+    path = tmp_path / checkpoint.NAME
+    content = path.read_bytes()
+    for place in range(8, len(content), 501):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        path.write_bytes(altered)
+        refused(pixels, tmp_path, "truncated or something else|hash|format")
+
+
+def refused(pixels, folder, message):
+    """Neither resume nor load takes it, and a model that was to get it is as it was."""
+    for use in (
+        lambda model: run(pixels, folder, model, resume=True),
+        lambda model: train.load(model, folder),
+    ):
+        model = small_vae()
+        before = weights(model)
+        with pytest.raises(CheckpointError, match=message):
+            use(model)
+        assert torch.equal(weights(model), before)
+
+
+def test_foreign_files_are_refused(pixels, tmp_path):
+    path = tmp_path / checkpoint.NAME
+    save_file({"model.w": torch.zeros(3)}, path)
+    refused(pixels, tmp_path, "got 'a file of another program'")
+    path.write_bytes(pickle.dumps({"model": 1}))
+    refused(pixels, tmp_path, "not a whole safetensors file")
+
+
+def test_another_model_is_named_by_its_first_difference(pixels, tmp_path):
+    run(pixels, tmp_path)
+    for other, message in (
+        (small_vae(9), r"'decoder.0.bias' is \(8,\) torch.float32 in the file and \(9,\)"),
+        (nn.Linear(6, 2), r"'bias' is missing in the file and \(2,\) torch.float32 in this Linear"),
+    ):
+        before = weights(other)
+        with pytest.raises(CheckpointError, match=message):
+            train.load(other, tmp_path)
+        assert torch.equal(weights(other), before)
+    with pytest.raises(CheckpointError, match=r"its model is beta=1.0, and here it is beta=2.0"):
+        run(pixels, tmp_path, small_vae(beta=2.0), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 4}, "its epochs is 3, and here it is 4"),
+        ({"lr": 2e-3}, "its lr is 0.001, and here it is 0.002"),
+        ({"schedule": train.constant}, "its schedule is cosine, and here it is constant"),
+        ({"clip": 1.0}, "its clip is None, and here it is 1.0"),
+    ],
+)
+def test_other_settings_are_named(pixels, tmp_path, change, message):
+    run(pixels, tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        run(pixels, tmp_path, resume=True, **change)
+
+
+def test_other_data_are_noticed(pixels, tmp_path):
+    run(pixels, tmp_path)
+    other = pixels.clone()
+    other[3, 2] ^= 1
+    with pytest.raises(CheckpointError, match="its pixels is"):
+        run(other, tmp_path, resume=True)
+
+
+def test_another_version_of_torch_is_said(pixels, tmp_path, monkeypatch):
+    run(pixels, tmp_path)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    with pytest.warns(UserWarning, match="not bit for bit"):
+        run(pixels, tmp_path, resume=True)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(pixels, tmp_path):
+    """The system refuses to let a file grow beyond a limit, in the middle of writing it."""
+    with pytest.raises(StopError):
+        run(pixels, tmp_path, callbacks=[stopper(2)])
+    path = tmp_path / checkpoint.NAME
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=r"could not write .* bytes .* is as it was.*resume=True"):
+            run(pixels, tmp_path, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.NAME, "history.csv"]
+    model, _ = run(pixels, tmp_path, resume=True)
+    assert torch.equal(weights(model), weights(run(pixels, None)[0]))
+
+
+def test_there_is_no_pickle_in_it(pixels, tmp_path):
+    """safetensors and JSON: a header of JSON, then the tensors' bytes and nothing else."""
+    run(pixels, tmp_path)
+    content = (tmp_path / checkpoint.NAME).read_bytes()
+    header = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + header])
+    json.loads(entries.pop("__metadata__")["about"])
+    sizes = {"U8": 1, "F32": 4}
+    total = sum(sizes[e["dtype"]] * math.prod(e["shape"]) for e in entries.values())
+    assert total == len(content) - 8 - header

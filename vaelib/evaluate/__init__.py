@@ -1,0 +1,29 @@
+"""How good a trained model is, on data that it was not trained on, in nats per datum.
+
+`elbo` averages what training climbed. `log_evidence` estimates log p(x) itself by importance
+sampling, the number that papers compare; `trust` says when its proposal, the encoder's q, is too
+poor for that, and `refined_q` gives a better one. With one or two latent dimensions
+`grid_log_evidence` is exact. `report` puts everything into one table over seeds.
+
+Chapter: :doc:`/book/vae`.
+"""
+
+from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
+from vaelib.evaluate.evidence import GridEvidence, grid_log_evidence, log_evidence
+from vaelib.evaluate.proposal import Trust, refined_q, trust
+from vaelib.evaluate.table import Report, Scores, report
+
+__all__ = [
+    "ElboEstimate",
+    "GridEvidence",
+    "Report",
+    "Scores",
+    "Trust",
+    "active_units",
+    "elbo",
+    "grid_log_evidence",
+    "log_evidence",
+    "refined_q",
+    "report",
+    "trust",
+]

@@ -1,0 +1,200 @@
+"""A better proposal than the encoder's q, and the rule by which it shows that one was needed."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vaelib.amortized import refine
+from vaelib.elbo import importance_weighted_bound, log_weights
+from vaelib.evaluate.encoder import evaluation_mode
+from vaelib.evaluate.evidence import log_evidence
+from vaelib.kl import DiagonalNormal
+from vaelib.latent import EvidenceEstimate
+from vaelib.reparam import reparameterize
+from vaelib.vae import VAE
+
+__all__ = ["Trust", "refined_q", "trust"]
+
+# Added to the encoder's logvar before the climb: 2.7 times as wide, to meet the bumps beside it.
+_WIDER = 2.0
+# Samples of the prior, decoded once for all data of a batch; the best one of a datum is a start.
+_SCOUTS = 1000
+# Nats by which the climb from there must end higher to be taken: smaller gains are chance.
+_BEYOND_NOISE = 1.0
+# A statement that fails with probability 0.001.
+_CONFIDENCE = math.log(1000)
+
+
+def refined_q(
+    model: VAE,
+    x: Float[Tensor, "n pixel"],
+    *,
+    steps: int = 100,
+    lr: float = 0.1,
+    samples: int = 16,
+    batch_size: int = 100,
+    generator: torch.Generator | None = None,
+) -> DiagonalNormal:
+    r"""A proposal for `log_evidence`: each datum's q, widened and then climbed on $L_K$.
+
+    $$q^\star = \arg\max_q\; E\Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k)}\Big],
+      \qquad z_k \sim q$$
+
+    By `vaelib.amortized.refine`, from two starts with e times the scale of the encoder's q: at its
+    loc, and at the best of 1000 samples of the prior, where no encoder can lead astray (with few
+    latent dimensions; with many, none of them is good). A datum takes the second end where it is
+    higher by more than a nat. With K > 1 a q that is too wide costs little and one that misses mass
+    costs much, so it covers the posterior, where the ELBO's q may sit on one bump of several.
+
+    The noise is drawn **anew in each step**. With noise drawn once, q arranges that one of the K
+    points lies on the mode and grows elsewhere without limit: with 16 latent dimensions the result
+    was 85 nats below the encoder's. Against a grid (2-D digit VAEs that were trained on 500 images,
+    100 others), mean and worst shortfall of L_K in nats: one encoder 0.65 and 8.7; climbed on the
+    ELBO 0.07 and 6.4; on $L_8$ at the encoder's own width 0.02 and 0.8, wider 0.00 and 0.1. Another
+    encoder 2.6 and 108; climbed from there only 0.41 and 26, from both starts 0.00 and 0.2.
+
+    Args:
+        model: a trained `vaelib.vae.VAE`; its parameters are not changed.
+        x: data, shape ``[n, pixel]``.
+        steps, lr: of the climb; see `vaelib.amortized.refine`.
+        samples: K of the bound that is climbed, not of an estimate made with the result.
+        batch_size: data at a time.
+        generator: source of the noise, on the data's device.
+
+    Returns:
+        One normal per datum, ``loc`` and ``logvar`` ``[n, latent]``: `log_evidence`'s ``q``. An
+        estimate made with it is a lower bound in expectation, whatever it is.
+
+    Raises:
+        TypeError, ValueError: if x is not data for this model, or a number is out of range.
+
+    References:
+        Burda, Grosse and Salakhutdinov (arXiv:1509.00519); Cremer, Li and Duvenaud, Inference
+        Suboptimality in VAEs (arXiv:1801.03558).
+    """
+    model.require_data(x)
+    if min(samples, batch_size) < 1:
+        raise ValueError(
+            f"refined_q: expected samples and batch_size ≥ 1, got {samples} and {batch_size}"
+        )
+    with evaluation_mode(model):
+        ends = [
+            _climbed(model, batch, steps, lr, samples, generator) for batch in x.split(batch_size)
+        ]
+    return DiagonalNormal(torch.cat([q.loc for q in ends]), torch.cat([q.logvar for q in ends]))
+
+
+def _climbed(
+    model: VAE, x: Tensor, steps: int, lr: float, samples: int, generator: torch.Generator | None
+) -> DiagonalNormal:
+    """The climb from both starts; for each datum the end at which the bound is higher."""
+
+    def bound(q: DiagonalNormal, samples: int = samples) -> Tensor:
+        eps = q.loc.new_empty(samples, *q.loc.shape).normal_(generator=generator)
+        z = reparameterize(q.loc, q.logvar, eps)
+        return importance_weighted_bound(log_weights(model, x, q, z))
+
+    with torch.no_grad():
+        q = model.encode(x)
+        _, z = model.sample(_SCOUTS, generator=generator)
+        scores = torch.cat([model.log_joint_pairs(x, some) for some in z.split(100)], 1)
+    wider = q.logvar + _WIDER
+    near = refine(DiagonalNormal(q.loc, wider), bound, steps=steps, lr=lr)
+    far = refine(DiagonalNormal(z[scores.argmax(1)], wider), bound, steps=steps, lr=lr)
+    with torch.no_grad():
+        take = (bound(far, 10 * samples) - bound(near, 10 * samples) > _BEYOND_NOISE)[:, None]
+    return DiagonalNormal(
+        torch.where(take, far.loc, near.loc), torch.where(take, far.logvar, near.logvar)
+    )
+
+
+class Trust(NamedTuple):
+    """Two proposals compared on the same data, in nats per datum; see `trust`."""
+
+    encoder: float  # mean L_K from the encoder's q
+    refined: float  # mean L_K from the other q
+    difference: float  # refined - encoder
+    standard_error: float  # of the difference, as an estimate over all data like these
+    worst: float  # the largest difference at one datum
+    shortfall: float  # the encoder's mean misses log p(x) by at least this
+    trusted: bool
+
+
+def trust(
+    model: VAE,
+    x: Float[Tensor, "n pixel"],
+    *,
+    samples: int = 5000,
+    check: int = 100,
+    margin: float = 0.1,
+    q: DiagonalNormal | None = None,
+    encoder: EvidenceEstimate | None = None,
+    generator: torch.Generator | None = None,
+) -> Trust:
+    r"""Whether $L_K$ from the encoder's q may stand for log p(x): is another q's higher?
+
+    The first ``check`` data get $L_K$ from both. With n of them, $\hat p_i$ the unbiased estimates
+    of $p(x_i)$ from the refined q, and Markov's inequality for their product, whose expectation is
+    $\prod_i p(x_i)$,
+
+    $$P\Big(\frac1n \sum_i \log \hat p_i \ge \frac1n \sum_i \log p(x_i) + t\Big) \le e^{-nt}$$
+
+    So with $t = \log(1000) / n$ the refined mean passes the truth by t with probability 0.001 at
+    most, and the encoder's is below the truth by ``shortfall`` = difference - t. It is not trusted
+    when that is above the margin. This uses no standard error, and must not: that of the weights
+    is blind when q misses the mass, and that of the n differences is large when few data are missed
+    by much, the usual case. (A 2-D digit VAE, 100 images, $L_{1000}$: one is missed by 21 nats, the
+    mean by 0.55. That is less than 0.1 plus 3 standard errors, 0.80, and more than 0.1 + t = 0.17.)
+
+    Note:
+        It convicts and cannot acquit. ``trusted`` says that no fault was found: mass that both q
+        miss is not seen, as it may lie on another hill, and data beyond the first ``check`` are
+        not looked at. With at most two latent dimensions `grid_log_evidence` is the answer.
+
+    Args:
+        model: a trained `vaelib.vae.VAE`.
+        x: held-out data, shape ``[n, pixel]``, in random order.
+        samples: K, the same for both.
+        check: how many data are compared, at least 2; all if there are fewer.
+        margin: nats per datum by which the encoder's mean may be too low.
+        q: the other proposal, for the first ``check`` data; `refined_q` if None.
+        encoder: `log_evidence` of these or more data from the encoder's q, if it is at hand.
+        generator: source of the noise, on the data's device.
+
+    Returns:
+        `Trust`. When not trusted, report ``log_evidence(model, x, q=refined_q(model, x))``.
+
+    Raises:
+        TypeError, ValueError: if x is not data for this model, or a number is out of range.
+
+    References:
+        Owen, Monte Carlo theory, methods and examples (2013), section 9.3, on why the weights'
+        own error does not warn.
+    """
+    x = x[:check] if check > 1 else x[:0]
+    if len(x) < 2 or not margin > 0:
+        raise ValueError(
+            f"trust: expected check and the number of data ≥ 2 and margin > 0, got check={check}, "
+            f"{len(x)} data to check and margin={margin}"
+        )
+    if encoder is None:
+        encoder = log_evidence(model, x, samples=samples, generator=generator)
+    if q is None:
+        q = refined_q(model, x, generator=generator)
+    low = encoder.log_evidence[: len(x)]
+    high = log_evidence(model, x, samples=samples, q=q, generator=generator).log_evidence
+    gain = high - low
+    difference = gain.mean().item()
+    shortfall = difference - _CONFIDENCE / len(x)
+    return Trust(
+        low.mean().item(),
+        high.mean().item(),
+        difference,
+        (gain.std() / len(x) ** 0.5).item(),
+        gain.max().item(),
+        shortfall,
+        shortfall <= margin,
+    )

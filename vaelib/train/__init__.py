@@ -1,0 +1,12 @@
+"""The one training loop: from a module that returns a loss, at the speed of the machine.
+
+`fit` is the loop and survives a kill; `load` puts the weights of a run folder into a model.
+
+Chapter: :doc:`/book/vae`.
+"""
+
+from vaelib.train.checkpoint import CheckpointError, load
+from vaelib.train.loop import constant, cosine, fit
+from vaelib.train.run import Epoch
+
+__all__ = ["CheckpointError", "Epoch", "constant", "cosine", "fit", "load"]

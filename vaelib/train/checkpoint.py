@@ -1,0 +1,140 @@
+"""A file that is whole or is not there: tensors (safetensors) with their description (JSON).
+
+Both are in one file, so a kill cannot leave weights of one moment beside the position of another.
+It is written under another name and renamed, which file systems do at once or not at all; its
+contents carry a hash, which is compared before anything is believed. There is no pickle in it:
+loading a stranger's checkpoint runs none of the stranger's code.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+FORMAT = "vaelib checkpoint 1"
+NAME = "checkpoint.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: the message says why. Nothing was loaded from it."""
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a checkpoint in place of the last one, which stays if anything goes wrong.
+
+    Raises:
+        OSError: if it cannot be written (a full disk, say); names the file that is still good.
+    """
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"format": FORMAT, "about": text, "sha256": _hash(tensors, text)}
+    write(path, save_tensors(tensors, metadata))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file by one with this content, or leave it as it is and raise OSError."""
+    part = path.with_name(f"{path.name}.part")  # one name: what a kill left is overwritten
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name and not the bytes
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        left = f"the last good one, {path}, is as it was" if path.exists() else "there is none yet"
+        raise OSError(
+            error.errno,
+            f"could not write {len(content):,} bytes of a checkpoint ({error.strerror}); {left}. "
+            f"Make room and run again with resume=True; file",
+            str(path),
+        ) from error
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A checkpoint's tensors, on the CPU, and its description, if every byte is as it was written.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        CheckpointError: if it is truncated, altered, or written by another program or version.
+    """
+    content = path.read_bytes()
+    try:
+        tensors = load_tensors(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); it is truncated or something else. "
+            f"Take another copy, or delete it and train again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of vaelib.train in the format {FORMAT!r}, got "
+            f"{metadata.get('format', 'a file of another program')!r}; nothing was loaded from it"
+        )
+    if metadata.get("sha256") != _hash(tensors, metadata.get("about", "")):
+        raise CheckpointError(
+            f"{path}: its contents do not have the hash that was stored with them: it was altered. "
+            f"Take another copy, or delete it and train again"
+        )
+    return tensors, json.loads(metadata["about"])
+
+
+def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
+    """Put the weights of a run into a model: the best ones if the run looked for the best.
+
+    Args:
+        model: built as the one that was trained; it is changed only if everything fits.
+        folder: the ``folder`` of `fit`.
+
+    Returns:
+        What the checkpoint says of its run: ``config``, ``history``, ``versions``, ``finished``.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint in the folder.
+        CheckpointError: if the file is damaged or belongs to another model; names the first
+            difference.
+    """
+    path = Path(folder) / NAME
+    tensors, about = read(path)
+    kind = "best." if any(name.startswith("best.") for name in tensors) else "model."
+    load_into(model, part(tensors, kind), path)
+    return about
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a model after all names, shapes and types were compared."""
+    there = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in weights.items()}
+    here = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()}
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise CheckpointError(
+                f"{path}: belongs to another model: {name!r} is {there.get(name, 'missing')} in "
+                f"the file and {here.get(name, 'missing')} in this {type(model).__name__}; build "
+                f"the model that was trained. Nothing was loaded"
+            )
+    with torch.no_grad():
+        model.load_state_dict(dict(weights))
+
+
+def _hash(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensors[name].dtype}".encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

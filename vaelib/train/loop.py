@@ -1,0 +1,300 @@
+"""The loop: batches from data that stay on the device, steps, history, and where to go on."""
+
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vaelib.data import Binarization, binarize
+from vaelib.train.run import Epoch, Run
+from vaelib.train.step import Compile, Precision, Step
+
+
+def cosine(share: float) -> float:
+    """A schedule: the learning rate falls from 1 to 0 along half a cosine.
+
+    Args:
+        share: of all steps, how many are done, in [0, 1).
+
+    References:
+        Loshchilov and Hutter, SGDR (arXiv:1608.03983).
+
+    >>> cosine(0.0), cosine(0.5), cosine(1.0)
+    (1.0, 0.5, 0.0)
+    """
+    return 0.5 * (1 + round(math.cos(math.pi * share), 15))
+
+
+def constant(share: float) -> float:  # noqa: ARG001
+    """A schedule: the learning rate stays as it is."""
+    return 1.0
+
+
+def fit(
+    model: nn.Module,
+    pixels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    schedule: Callable[[float], float] = cosine,
+    binarization: Binarization = "dynamic",
+    warmup: int = 0,
+    clip: float | None = None,
+    precision: Precision = "float32",
+    compile: Compile = False,  # noqa: A002
+    validation: Tensor | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[Callable[[Epoch], object]] = (),
+    folder: str | Path | None = None,
+    resume: bool = False,
+    save_every: int | None = None,
+    generator: torch.Generator | None = None,
+    progress: bool = True,
+) -> list[Epoch]:
+    """Minimize a model's loss with Adam.
+
+    The data go to the model's device once; order, binarization and noise are drawn there, and no
+    number is read back within an epoch. What is asked for and cannot be done raises an error that
+    names the alternative; nothing is switched off in silence.
+
+    Args:
+        model: ``model(x)`` returns a scalar loss, a mean over the batch. If it has a method
+            ``noise(n, generator=…)``, the loop calls ``model(x, model.noise(len(x)))``, so that
+            nothing is drawn inside what is compiled. It is trained in place, on its device.
+        pixels: images, ``uint8 [n, pixel]``.
+        epochs: passes over the data, at least 1.
+        batch_size: images per step; the last batch of an epoch may be smaller.
+        lr: the learning rate at the first step.
+        schedule: from the share of all steps that are done, in [0, 1), to a factor on ``lr``:
+            `cosine`, `constant`, or a function of yours.
+        binarization: how pixels become data, afresh in each step: see `vaelib.data.binarize`.
+        warmup: epochs over which the weight of the KL rises from 0 to the model's own, in equal
+            steps; the model must have a buffer ``kl_warmup``, as `vaelib.vae.VAE` has.
+        clip: scale a step's gradient down to this Euclidean norm if it is longer.
+        precision: ``"bfloat16"`` computes matrix products and convolutions in it, on hardware that
+            has it; weights, Adam and everything from the networks' outputs to the loss stay in
+            float32. A sum of 784 terms near −100 in bfloat16 would be off by whole nats.
+        compile: ``True`` compiles the loss and its gradient by ``torch.compile``, half a minute
+            once; ``"reduce-overhead"`` also records CUDA graphs. The smaller last batch of an epoch
+            runs uncompiled.
+        validation: held-out images, ``uint8 [m, pixel]``, measured after each epoch on one fixed
+            draw of binarization and noise, with the whole weight of the KL.
+        patience: stop after so many epochs without a better ``validation`` loss (none is counted
+            during ``warmup``), and end with the best weights. The schedule is still that of all
+            ``epochs``.
+        callbacks: called with the `Epoch` after each; one that returns True ends the training.
+        folder: of this run: a checkpoint, replaced at the end of each epoch, and ``history.csv``.
+        resume: go on from the folder's checkpoint, exactly: on a CPU, the same weights bit for bit
+            as without the break. Without a checkpoint it starts, so that one command serves before
+            and after a kill.
+        save_every: also write a checkpoint whenever so many steps have passed since the last.
+        generator: source of all randomness (order, binarization, the model's noise), on the
+            model's device. With the same generator, model and machine the result is the same.
+            Without one, a seed is taken from torch's own generator.
+        progress: show a bar.
+
+    Returns:
+        One `Epoch` per pass, also of those before a break.
+
+    Raises:
+        TypeError: if the pixels are not ``uint8``, or the loss is not one float32 number.
+        ValueError: if there are no images, a number is out of range, or the machine or the model
+            cannot do what is asked for.
+        FloatingPointError: if a loss is not finite; names the term, the step and the last good
+            checkpoint. The weights are then those before that step.
+        FileExistsError: if the folder has a checkpoint and ``resume`` is False.
+        CheckpointError: if the checkpoint is damaged, or of a run with another model, other data or
+            other settings; names them.
+        OSError: if a checkpoint cannot be written; the last one is left.
+
+    References:
+        Kingma and Ba, Adam (arXiv:1412.6980); Sønderby et al., Ladder VAEs (arXiv:1602.02282), for
+        the warm-up.
+    """
+    _require_data(pixels, "pixels")
+    if epochs < 1 or batch_size < 1 or not lr > 0 or warmup < 0:
+        raise ValueError(
+            f"fit: expected epochs ≥ 1, batch_size ≥ 1, lr > 0 and warmup ≥ 0, got {epochs}, "
+            f"{batch_size}, {lr} and {warmup}"
+        )
+    for name, value in (("clip", clip), ("patience", patience), ("save_every", save_every)):
+        if value is not None and not value > 0:
+            raise ValueError(f"fit: expected {name} > 0 or None, got {value}")
+    if validation is not None:
+        _require_data(validation, "validation")
+    elif patience is not None:
+        raise ValueError("fit: patience needs validation=, held-out images to be measured on")
+    kl_warmup = cast(Tensor, getattr(model, "kl_warmup", None))
+    if warmup and kl_warmup is None:
+        raise ValueError(
+            f"fit: warmup={warmup} needs a model with a buffer `kl_warmup`, a factor on the KL in "
+            f"its loss, as vaelib.vae.VAE has; {type(model).__name__} has none. Use warmup=0"
+        )
+    if folder is None and (resume or save_every):
+        raise ValueError("fit: resume and save_every need folder=, where the checkpoint lies")
+
+    size = min(batch_size, len(pixels))
+    step = Step(model, batch=size, precision=precision, compile=compile, clip=clip)
+    if generator is None:
+        generator = torch.Generator(step.device).manual_seed(int(torch.randint(2**62, ())))
+    if generator.device.type != step.device.type:
+        raise ValueError(
+            f"fit: expected a generator on the model's device, {step.device}, got one on "
+            f"{generator.device}; use torch.Generator({step.device.type!r})"
+        )
+    config = {
+        "model": repr(model),
+        "pixels": _fingerprint(pixels, folder),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "schedule": getattr(schedule, "__qualname__", repr(schedule)),
+        "binarization": binarization,
+        "warmup": warmup,
+        "clip": clip,
+        "precision": precision,
+        "compile": compile,
+        "validation": _fingerprint(validation, folder),
+        "patience": patience,
+    }
+    run = Run(model, step.optimizer, generator, config, folder)
+    if run.path is not None and run.path.exists():
+        if not resume:
+            raise FileExistsError(
+                f"fit: there is a checkpoint in {folder}; go on from it with resume=True, or "
+                f"choose another folder"
+            )
+        run.restore(run.path)
+
+    pixels = pixels.to(step.device)
+    held_out = None if validation is None else validation.to(step.device)
+    per_epoch = math.ceil(len(pixels) / size)
+    sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=step.device)
+    sizes[-1] = len(pixels) - (per_epoch - 1) * size
+
+    def draw() -> Iterator[list[Tensor]]:
+        return _batches(model, pixels, size, binarization, generator)
+
+    def require_finite() -> None:
+        bad = (~losses[: run.position].isfinite()).nonzero()
+        if len(bad):
+            position = int(bad[0])
+            generator.set_state(run.epoch_start)
+            batch = next(itertools.islice(draw(), position, None))
+            where = f"step {position + 1} of {per_epoch} of epoch {len(run.history) + 1}"
+            raise FloatingPointError(_diagnose(model, batch, where, lr, run.path))
+
+    from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
+
+    model.train()
+    bar = tqdm(total=epochs, initial=len(run.history), desc="epochs", disable=not progress)
+    try:
+        while not run.finished:
+            epoch, before, start = len(run.history) + 1, run.seconds, time.perf_counter()
+            # Losses stay on the device until somebody needs them: once an epoch, or to save.
+            losses = torch.zeros(per_epoch, device=step.device)
+            losses[: run.position] = run.losses.to(step.device)
+            for batch in run.rest_of_epoch(draw):
+                done = (epoch - 1) * per_epoch + run.position
+                if done <= warmup * per_epoch > 0:
+                    kl_warmup.fill_(done / (warmup * per_epoch))
+                share = done / (epochs * per_epoch)
+                losses[run.position] = step(*batch, lr=lr * schedule(share))
+                run.position += 1
+                if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
+                    require_finite()
+                    run.losses = losses[: run.position].cpu()
+                    run.seconds = before + time.perf_counter() - start
+                    run.save()
+            require_finite()
+            loss = (losses.double() @ sizes).item() / len(pixels)
+            seconds = before + time.perf_counter() - start
+            if warmup:
+                kl_warmup.fill_(1.0)
+            line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, binarization))
+            run.end_epoch(line, patience if epoch > warmup else None)
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.2f}")
+            for callback in callbacks:
+                run.finished |= callback(line) is True
+            run.save()
+    finally:
+        bar.close()
+        if warmup:
+            kl_warmup.fill_(1.0)
+    run.take_best()
+    return run.history
+
+
+def _batches(
+    model: nn.Module,
+    pixels: Tensor,
+    size: int,
+    binarization: Binarization,
+    generator: torch.Generator,
+) -> Iterator[list[Tensor]]:
+    """An epoch's batches: data in a random order, binarized, each with the noise of its loss."""
+    noise = getattr(model, "noise", None)
+    for rows in torch.randperm(len(pixels), generator=generator, device=pixels.device).split(size):
+        x = binarize(pixels[rows], binarization, generator=generator)
+        yield [x] if noise is None else [x, noise(len(x), generator=generator)]
+
+
+@torch.no_grad()
+def _held_out_loss(model: nn.Module, pixels: Tensor | None, binarization: Binarization) -> float:
+    """The mean loss, eager and in float32, with the same draws after each epoch."""
+    if pixels is None:
+        return math.nan
+    generator = torch.Generator(pixels.device).manual_seed(0)
+    total = torch.zeros((), dtype=torch.float64, device=pixels.device)
+    model.eval()
+    for batch in _batches(model, pixels, 1000, binarization, generator):
+        total += model(*batch) * len(batch[0])
+    model.train()
+    return total.item() / len(pixels)
+
+
+def _diagnose(
+    model: nn.Module, batch: list[Tensor], where: str, lr: float, path: Path | None
+) -> str:
+    """What is not finite, found by computing the failed step's loss again, term by term."""
+    kept = "" if path is None or not path.exists() else f" The last good checkpoint is {path}."
+    if not all(p.isfinite().all() for p in model.parameters()):
+        return (
+            f"fit: weights are not finite at {where}: the gradient of the step before was not."
+            f"{kept} clip=1.0 stops at that step; try it, and a smaller lr than {lr}"
+        )
+    per_datum = getattr(model, "terms", None)
+    with torch.no_grad():
+        terms = {} if per_datum is None else per_datum(*batch)._asdict()
+        terms["loss"] = model(*batch)
+    broken = {name: t[~t.isfinite()] for name, t in terms.items() if not t.isfinite().all()}
+    what = " and ".join(f"{name} is {t.flatten()[0].item()}" for name, t in broken.items())
+    return (
+        f"fit: {what or 'a gradient is not finite'} at {where}; the weights are those before it."
+        f"{kept} Try a smaller lr than {lr}, clip=1.0 or precision='float32', and check that the "
+        f"likelihood fits the data"
+    )
+
+
+def _require_data(pixels: Tensor, name: str) -> None:
+    if pixels.dtype != torch.uint8:
+        raise TypeError(f"fit: expected {name} as uint8 from 0 to 255, got {pixels.dtype}")
+    if pixels.ndim != 2 or len(pixels) == 0:
+        raise ValueError(
+            f"fit: expected {name} of shape [n, pixel] with n > 0, got {tuple(pixels.shape)}"
+        )
+
+
+def _fingerprint(pixels: Tensor | None, folder: str | Path | None) -> str | None:
+    """A hash of the data, by which a run that goes on knows them; 1 ms per 1,000 images."""
+    if pixels is None or folder is None:
+        return None
+    return hashlib.sha256(pixels.contiguous().cpu().numpy().data).hexdigest()

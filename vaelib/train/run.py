@@ -1,0 +1,198 @@
+"""Where a run is: all that a loop needs to go on after a break as if there had been none."""
+
+import csv
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+import vaelib
+from vaelib.train import checkpoint
+from vaelib.train.checkpoint import CheckpointError
+
+T = TypeVar("T")
+
+
+class Epoch(NamedTuple):
+    """One line of the history."""
+
+    epoch: int  # counted from 1
+    loss: float  # mean over the epoch's data, as the model returned it while it was learning
+    seconds: float
+    validation: float = math.nan  # the loss on the validation data, if there are any
+
+
+class Run:
+    """A run's state, in memory and in its folder.
+
+    Attributes:
+        history: the epochs that have ended.
+        epoch_start: state of the generator when the current epoch began. What the epoch draws
+            follows from it, so that a place within the epoch is one number, ``position``.
+        position: how many steps of the current epoch are done.
+        losses: of these steps, on the CPU.
+        seconds: spent on these steps.
+        best, best_epoch: the weights with the best validation loss, if somebody looks for them.
+        finished: whether the last epoch has ended.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        config: dict[str, Any],
+        folder: str | Path | None,
+    ) -> None:
+        self.model, self.optimizer, self.generator = model, optimizer, generator
+        self.config = config
+        self.path = None if folder is None else Path(folder) / checkpoint.NAME
+        self.history: list[Epoch] = []
+        self.epoch_start = generator.get_state()
+        self.position, self.losses, self.seconds = 0, torch.zeros(0), 0.0
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch = 0
+        self.finished = False
+        self._break: dict[str, Tensor] = {}  # states of the generators at a break
+
+    def rest_of_epoch(self, draw: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """The batches of the current epoch that are still to come.
+
+        After a break within an epoch those that are done are drawn once more and dropped.
+        """
+        if not self.position:
+            self._set_generators()
+            self.epoch_start = self.generator.get_state()
+            return draw()
+        self.generator.set_state(self.epoch_start)
+        stream = draw()
+        for _ in range(self.position):
+            next(stream)
+        self._set_generators()
+        return stream
+
+    def end_epoch(self, line: Epoch, patience: int | None) -> None:
+        """Add a line to the history; with patience, look whether it is the best, or the last."""
+        self.history.append(line)
+        self.position, self.losses, self.seconds = 0, torch.zeros(0), 0.0
+        self.finished = line.epoch == self.config["epochs"]
+        if patience is None:
+            return
+        if not self.best or line.validation < self.history[self.best_epoch - 1].validation:
+            self.best = {name: t.clone() for name, t in self.model.state_dict().items()}
+            self.best_epoch = line.epoch
+        elif line.epoch - self.best_epoch >= patience:
+            self.finished = True
+
+    def save(self) -> None:
+        """Replace the folder's checkpoint and its history."""
+        if self.path is None:
+            return
+        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": t for name, t in self.best.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
+        tensors |= {
+            "epoch_start": self.epoch_start,
+            "losses": self.losses,
+        }
+        tensors |= {f"generator.{name}": t for name, t in self._generators().items()}
+        about = {
+            "config": self.config,
+            "history": [_as_json(line) for line in self.history],
+            "position": self.position,
+            "seconds": self.seconds,
+            "best_epoch": self.best_epoch,
+            "finished": self.finished,
+            "versions": _versions(),
+        }
+        checkpoint.save(self.path, tensors, about)
+        self._write_history(self.path)
+
+    def _write_history(self, path: Path) -> None:
+        """The history as ``history.csv``, one line for each epoch that has ended."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerows([Epoch._fields, *self.history])
+        checkpoint.write(path.with_name("history.csv"), text.getvalue().encode())
+
+    def restore(self, path: Path) -> None:
+        """Take up a checkpoint; nothing is changed unless all of it fits.
+
+        Raises:
+            CheckpointError: if it is damaged, or belongs to another model, data or settings.
+        """
+        tensors, about = checkpoint.read(path)
+        for name, mine in self.config.items():
+            its = about["config"].get(name)
+            if its != mine:
+                its, mine = _first_difference(str(its), str(mine))
+                raise CheckpointError(
+                    f"{path}: belongs to another run: its {name} is {its}, and here it is "
+                    f"{mine}; go on with the same settings, or choose another folder"
+                )
+        if about["versions"] != _versions():
+            warnings.warn(
+                f"{path}: written with {about['versions']}, and this is {_versions()}: the "
+                f"run goes on, but not bit for bit as it would have there",
+                stacklevel=3,
+            )
+        self.best = checkpoint.part(tensors, "best.")
+        checkpoint.load_into(self.model, checkpoint.part(tensors, "model."), path)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, t in checkpoint.part(tensors, "optimizer.").items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = t
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.history = [Epoch(**_from_json(line)) for line in about["history"]]
+        self.epoch_start, self.losses = tensors["epoch_start"], tensors["losses"]
+        self.position, self.seconds = about["position"], about["seconds"]
+        self.best_epoch, self.finished = about["best_epoch"], about["finished"]
+        self._break = checkpoint.part(tensors, "generator.")
+        self._write_history(path)
+
+    def take_best(self) -> None:
+        """Put the weights of the best epoch into the model, if the run looked for it."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+
+    def _generators(self) -> dict[str, Tensor]:
+        """The run's own, and torch's, which models use that draw by themselves (dropout, say)."""
+        states = {"own": self.generator.get_state(), "cpu": torch.get_rng_state()}
+        if self.generator.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.generator.device)
+        return states
+
+    def _set_generators(self) -> None:
+        if self._break:
+            torch.set_rng_state(self._break["cpu"])
+            if "cuda" in self._break:
+                torch.cuda.set_rng_state(self._break["cuda"], self.generator.device)
+            self.generator.set_state(self._break["own"])
+            self._break = {}
+
+
+def _first_difference(a: str, b: str) -> tuple[str, str]:
+    """The first line that differs, of what may be the description of a whole network."""
+    lines = zip_longest(a.splitlines(), b.splitlines(), fillvalue="missing")
+    return next((x.strip(), y.strip()) for x, y in lines if x != y)
+
+
+def _versions() -> dict[str, str]:
+    return {"vaelib": vaelib.__version__, "torch": torch.__version__}
+
+
+def _as_json(line: Epoch) -> dict[str, Any]:
+    """JSON has no NaN: a missing validation is null."""
+    return {name: None if value != value else value for name, value in line._asdict().items()}
+
+
+def _from_json(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in line.items()}

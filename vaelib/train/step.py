@@ -1,0 +1,140 @@
+"""One update of a model's weights, without a number read back from the device."""
+
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16"]
+Compile = Literal[False, True, "reduce-overhead"]
+
+
+class Step:
+    """Forward, backward and Adam, in one precision, eager or compiled.
+
+    A step whose loss is not finite changes no weight, and neither does any step after it: `failed`
+    is 1 from then on. That is decided on the device. Asking there and then, ``loss.isnan()``, would
+    make the processor wait for the accelerator at every step.
+
+    Args:
+        model: ``model(x, *noise)`` returns the loss.
+        batch: size of a full batch. Only batches of this size run compiled: a smaller last batch
+            would be compiled for its own size, which takes longer than it saves.
+        precision, compile, clip: see `vaelib.train.fit`.
+
+    Raises:
+        ValueError: if the machine cannot do what is asked for; names what it can do.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        batch: int,
+        precision: Precision,
+        compile: Compile,  # noqa: A002
+        clip: float | None,
+    ) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        device = self.parameters[0].device
+        _require_precision(precision, device)
+        _require_compile(compile, device)
+        self.model, self.batch, self.clip = model, batch, clip
+        self.device, self.precision, self.compile = device, precision, compile
+        self.full: Callable[..., Tensor] = model
+        self.fresh = True
+        if compile:
+            mode = compile if isinstance(compile, str) else None
+            # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
+            self.full = torch.compile(model, fullgraph=True, dynamic=False, mode=mode)
+        self.optimizer = torch.optim.Adam(self.parameters, fused=True)
+        self.failed = torch.zeros((), device=device)
+        # A fused optimizer changes nothing while its found_inf is 1, as GradScaler makes it.
+        vars(self.optimizer).update(grad_scale=None, found_inf=self.failed)
+
+    def __call__(self, x: Tensor, *noise: Tensor, lr: float) -> Tensor:
+        """Update once. Returns the loss before the update, on the device, without a graph."""
+        loss = self.loss(x, *noise)
+        if loss.ndim or loss.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"fit: expected the model's loss to be one float32 number, got {loss.dtype} of "
+                f"shape {tuple(loss.shape)}; take the mean over the batch, and with "
+                f"precision='bfloat16' turn what networks return back into x.dtype"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        loss = loss.detach()
+        if self.clip is not None:
+            # With a gradient that is not finite the loss counts as not finite either.
+            loss = loss + 0 * nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        torch.maximum(self.failed, (~loss.isfinite()).to(self.failed.dtype), out=self.failed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        return loss
+
+    def loss(self, x: Tensor, *noise: Tensor) -> Tensor:
+        """The loss of a batch, in the chosen precision."""
+        if not self.compile or len(x) != self.batch:
+            with self.autocast():
+                return self.model(x, *noise)
+        if self.fresh:
+            self.fresh = False
+            # Once as it is: a mistake in a model shows in its own words. And torch remembers which
+            # formula serves a KL, a search that cannot be compiled.
+            gpu = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(gpu), torch.no_grad():
+                self.model(x, *noise)
+        if self.compile == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
+        try:
+            with self.autocast():
+                return self.full(x, *noise)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            first = str(error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"fit: compile={self.compile!r}: torch could not compile this model ({first}). "
+                f"On a CPU it needs a C++ compiler (Debian: apt install g++ python3-dev). "
+                f"compile=False trains without"
+            ) from error
+
+    def autocast(self) -> AbstractContextManager:
+        """Where matrix products and convolutions are in bfloat16; the weights stay in float32."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _require_precision(precision: Precision, device: torch.device) -> None:
+    if precision not in get_args(Precision):
+        raise ValueError(f"fit: expected precision one of {get_args(Precision)}, got {precision!r}")
+    if precision == "bfloat16" and not _has_bfloat16(device):
+        raise ValueError(
+            f"fit: precision='bfloat16' needs hardware for it (a CPU with AVX512-BF16 or AMX, a "
+            f"CUDA GPU of compute capability 8.0), and {device.type} here has none: emulated, it "
+            f"takes longer than float32. Use precision='float32'"
+        )
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products of bfloat16 are instructions of the device, not emulated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    if platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _require_compile(compile: Compile, device: torch.device) -> None:  # noqa: A002
+    if compile not in get_args(Compile):
+        raise ValueError(f"fit: expected compile one of {get_args(Compile)}, got {compile!r}")
+    if compile == "reduce-overhead" and device.type != "cuda":
+        raise ValueError(
+            f"fit: compile='reduce-overhead' records CUDA graphs, and the model is on {device.type}"
+            f". Use compile=True, or model.to('cuda') where there is a GPU"
+        )
