@@ -118,7 +118,7 @@ CHECKS = {
     "nbval": lambda paths: nbval("nbval", SHORT, paths),
     "nbval-long": lambda paths: nbval("nbval-long", LONG, paths),
     "book": lambda _: tool(sys.executable, ".ci/book.py"),
-    "site": lambda paths: pytest("site", *(paths or ["tests/browser"])),
+    "site": lambda paths: pytest("site", "-m", "not soak", *(paths or ["tests/browser"])),
 }
 SOAK = {
     "soak": lambda _: pytest("soak", *TYPED, "-m", "soak", "tests"),
@@ -127,7 +127,7 @@ SOAK = {
 
 
 # These run two at a time, on one core each: threads of torch would fight for the same ones.
-LANES = (("unit",), ("book", "site"), ("nbval-long",), ("nbval",))
+LANES = (("unit",), ("book", "site"), ("nbval-long",), ("nbval",), ("mypy", "doctest"))
 TOGETHER = threading.Event()
 
 

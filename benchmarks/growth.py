@@ -72,7 +72,10 @@ def draw_growth(points: Sequence[dict], picture: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    titles = {"images": "images in an epoch", "batch": "batch size", "latent": "latent size"}
+    seconds = [value for point in points for value in point["seconds"]]
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if min(seconds) < t < max(seconds)]
+    rest = f", {points[-1]['images']:,} images"
+    titles = {"images": "images", "batch": f"batch size{rest}", "latent": f"latent size{rest}"}
     figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
     for axis, panel in zip(titles, panels, strict=True):
         part = [point for point in points if point["axis"] == axis]
@@ -87,6 +90,7 @@ def draw_growth(points: Sequence[dict], picture: Path) -> None:
         panel.set(xscale="log", yscale="log", xlabel=titles[axis])
         panel.set_xticks(values, [f"{value:,}" for value in values], fontsize=7)
         panel.minorticks_off()
+    panels[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     panels[0].set_ylabel("seconds per epoch")
     panels[0].legend(fontsize=8)
     figure.savefig(picture, dpi=150)
