@@ -513,6 +513,20 @@ BUGS = [
         "test_killed_at_random_moments",
     ),
     Bug(
+        "train: several processes weigh uneven shares alike",
+        "vaelib/train/step.py",
+        swap("loss = loss * (self.team.size * len(share[0]) / len(batch[0]))", "pass"),
+        unit("train_team"),
+        "test_the_result_is_that_of_one_process",
+    ),
+    Bug(
+        "train: each process draws its own batches",
+        "vaelib/train/loop.py",
+        swap("generator.set_state(team.agree(generator.get_state()))", "pass"),
+        unit("train_team"),
+        "test_the_result_is_that_of_one_process",
+    ),
+    Bug(
         "train: a checkpoint is written over the last one",
         "vaelib/train/checkpoint.py",
         swap('part = path.with_name(f"{path.name}.part")', "part = path"),

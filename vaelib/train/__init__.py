@@ -8,5 +8,6 @@ Chapter: :doc:`/book/vae`.
 from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import constant, cosine, fit
 from vaelib.train.run import Epoch
+from vaelib.train.team import join
 
-__all__ = ["CheckpointError", "Epoch", "constant", "cosine", "fit", "load"]
+__all__ = ["CheckpointError", "Epoch", "constant", "cosine", "fit", "join", "load"]

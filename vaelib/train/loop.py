@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vaelib.data import Binarization, binarize
 from vaelib.train.run import Epoch, Run
 from vaelib.train.step import Compile, Precision, Step
+from vaelib.train.team import Team
 
 
 def cosine(share: float) -> float:
@@ -64,6 +65,10 @@ def fit(
     number is read back within an epoch. What is asked for and cannot be done raises an error that
     names the alternative; nothing is switched off in silence.
 
+    In processes that were started by ``torchrun`` and have called `join`, each takes its share of
+    every batch, by ``DistributedDataParallel``; the result is that of one process but for the order
+    of sums, and each can go on with the other's checkpoint. All need the same ``folder``.
+
     Args:
         model: ``model(x)`` returns a scalar loss, a mean over the batch. If it has a method
             ``noise(n, generator=…)``, the loop calls ``model(x, model.noise(len(x)))``, so that
@@ -89,7 +94,8 @@ def fit(
         patience: stop after so many epochs without a better ``validation`` loss (none is counted
             during ``warmup``), and end with the best weights. The schedule is still that of all
             ``epochs``.
-        callbacks: called with the `Epoch` after each; one that returns True ends the training.
+        callbacks: called with the `Epoch` after each; one that returns True ends the training. Of
+            several processes the first calls them.
         folder: of this run: a checkpoint, replaced at the end of each epoch, and ``history.csv``.
         resume: go on from the folder's checkpoint, exactly: on a CPU, the same weights bit for bit
             as without the break. Without a checkpoint it starts, so that one command serves before
@@ -141,7 +147,10 @@ def fit(
         raise ValueError("fit: resume and save_every need folder=, where the checkpoint lies")
 
     size = min(batch_size, len(pixels))
-    step = Step(model, batch=size, precision=precision, compile=compile, clip=clip)
+    per_epoch = math.ceil(len(pixels) / size)
+    team = Team()
+    team.require_rows(size, len(pixels) - (per_epoch - 1) * size)
+    step = Step(model, batch=size, precision=precision, compile=compile, clip=clip, team=team)
     if generator is None:
         generator = torch.Generator(step.device).manual_seed(int(torch.randint(2**62, ())))
     if generator.device.type != step.device.type:
@@ -164,7 +173,7 @@ def fit(
         "validation": _fingerprint(validation, folder),
         "patience": patience,
     }
-    run = Run(model, step.optimizer, generator, config, folder)
+    run = Run(model, step.optimizer, generator, config, folder, first=team.rank == 0)
     if run.path is not None and run.path.exists():
         if not resume:
             raise FileExistsError(
@@ -172,10 +181,11 @@ def fit(
                 f"choose another folder"
             )
         run.restore(run.path)
+    else:
+        generator.set_state(team.agree(generator.get_state()))
 
     pixels = pixels.to(step.device)
     held_out = None if validation is None else validation.to(step.device)
-    per_epoch = math.ceil(len(pixels) / size)
     sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=step.device)
     sizes[-1] = len(pixels) - (per_epoch - 1) * size
 
@@ -194,7 +204,9 @@ def fit(
     from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
 
     model.train()
-    bar = tqdm(total=epochs, initial=len(run.history), desc="epochs", disable=not progress)
+    bar = tqdm(
+        total=epochs, initial=len(run.history), desc="epochs", disable=not progress or team.rank > 0
+    )
     try:
         while not run.finished:
             epoch, before, start = len(run.history) + 1, run.seconds, time.perf_counter()
@@ -206,7 +218,7 @@ def fit(
                 if done <= warmup * per_epoch > 0:
                     kl_warmup.fill_(done / (warmup * per_epoch))
                 share = done / (epochs * per_epoch)
-                losses[run.position] = step(*batch, lr=lr * schedule(share))
+                losses[run.position] = step(batch, lr=lr * schedule(share))
                 run.position += 1
                 if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
                     require_finite()
@@ -222,8 +234,9 @@ def fit(
             run.end_epoch(line, patience if epoch > warmup else None)
             bar.update()
             bar.set_postfix(loss=f"{loss:.2f}")
-            for callback in callbacks:
+            for callback in callbacks if team.rank == 0 else ():
                 run.finished |= callback(line) is True
+            run.finished = team.agree(run.finished)
             run.save()
     finally:
         bar.close()

@@ -49,9 +49,11 @@ class Run:
         generator: torch.Generator,
         config: dict[str, Any],
         folder: str | Path | None,
+        *,
+        first: bool,
     ) -> None:
         self.model, self.optimizer, self.generator = model, optimizer, generator
-        self.config = config
+        self.config, self.first = config, first
         self.path = None if folder is None else Path(folder) / checkpoint.NAME
         self.history: list[Epoch] = []
         self.epoch_start = generator.get_state()
@@ -91,8 +93,8 @@ class Run:
             self.finished = True
 
     def save(self) -> None:
-        """Replace the folder's checkpoint and its history."""
-        if self.path is None:
+        """Replace the folder's checkpoint and its history; of several processes the first does."""
+        if self.path is None or not self.first:
             return
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
         tensors |= {f"best.{name}": t for name, t in self.best.items()}
@@ -156,7 +158,8 @@ class Run:
         self.position, self.seconds = about["position"], about["seconds"]
         self.best_epoch, self.finished = about["best_epoch"], about["finished"]
         self._break = checkpoint.part(tensors, "generator.")
-        self._write_history(path)
+        if self.first:
+            self._write_history(path)
 
     def take_best(self) -> None:
         """Put the weights of the best epoch into the model, if the run looked for it."""

@@ -1,12 +1,13 @@
 """One update of a model's weights, without a number read back from the device."""
 
 import platform
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from vaelib.train.team import Team
 
 Precision = Literal["float32", "bfloat16"]
 Compile = Literal[False, True, "reduce-overhead"]
@@ -24,6 +25,7 @@ class Step:
         batch: size of a full batch. Only batches of this size run compiled: a smaller last batch
             would be compiled for its own size, which takes longer than it saves.
         precision, compile, clip: see `vaelib.train.fit`.
+        team: the processes among which a batch is shared.
 
     Raises:
         ValueError: if the machine cannot do what is asked for; names what it can do.
@@ -37,36 +39,36 @@ class Step:
         precision: Precision,
         compile: Compile,  # noqa: A002
         clip: float | None,
+        team: Team,
     ) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        device = self.parameters[0].device
-        _require_precision(precision, device)
-        _require_compile(compile, device)
-        self.model, self.batch, self.clip = model, batch, clip
-        self.device, self.precision, self.compile = device, precision, compile
-        self.full: Callable[..., Tensor] = model
-        self.fresh = True
-        if compile:
-            mode = compile if isinstance(compile, str) else None
-            # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
-            self.full = torch.compile(model, fullgraph=True, dynamic=False, mode=mode)
+        self.device = self.parameters[0].device
+        _require_precision(precision, self.device)
+        _require_compile(compile, self.device)
+        self.precision, self.clip, self.team = precision, clip, team
+        rows = len(range(team.rank, batch, team.size))
+        self.model = team.wrap(_Compiled(model, rows, compile) if compile else model)
         self.optimizer = torch.optim.Adam(self.parameters, fused=True)
-        self.failed = torch.zeros((), device=device)
+        self.failed = torch.zeros((), device=self.device)
         # A fused optimizer changes nothing while its found_inf is 1, as GradScaler makes it.
         vars(self.optimizer).update(grad_scale=None, found_inf=self.failed)
 
-    def __call__(self, x: Tensor, *noise: Tensor, lr: float) -> Tensor:
+    def __call__(self, batch: list[Tensor], *, lr: float) -> Tensor:
         """Update once. Returns the loss before the update, on the device, without a graph."""
-        loss = self.loss(x, *noise)
+        share = self.team.share(batch)
+        with self.autocast():
+            loss = self.model(*share)
         if loss.ndim or loss.dtype not in (torch.float32, torch.float64):
             raise TypeError(
                 f"fit: expected the model's loss to be one float32 number, got {loss.dtype} of "
                 f"shape {tuple(loss.shape)}; take the mean over the batch, and with "
                 f"precision='bfloat16' turn what networks return back into x.dtype"
             )
+        if self.team.size > 1:  # so that the mean over the team is the mean over the batch
+            loss = loss * (self.team.size * len(share[0]) / len(batch[0]))
         self.optimizer.zero_grad()
         loss.backward()
-        loss = loss.detach()
+        loss = self.team.mean(loss.detach())
         if self.clip is not None:
             # With a gradient that is not finite the loss counts as not finite either.
             loss = loss + 0 * nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -76,36 +78,45 @@ class Step:
         self.optimizer.step()
         return loss
 
-    def loss(self, x: Tensor, *noise: Tensor) -> Tensor:
-        """The loss of a batch, in the chosen precision."""
-        if not self.compile or len(x) != self.batch:
-            with self.autocast():
-                return self.model(x, *noise)
-        if self.fresh:
-            self.fresh = False
-            # Once as it is: a mistake in a model shows in its own words. And torch remembers which
-            # formula serves a KL, a search that cannot be compiled.
-            gpu = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(gpu), torch.no_grad():
-                self.model(x, *noise)
-        if self.compile == "reduce-overhead":
-            torch.compiler.cudagraph_mark_step_begin()
-        try:
-            with self.autocast():
-                return self.full(x, *noise)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            first = str(error).strip().splitlines()[0]
-            raise RuntimeError(
-                f"fit: compile={self.compile!r}: torch could not compile this model ({first}). "
-                f"On a CPU it needs a C++ compiler (Debian: apt install g++ python3-dev). "
-                f"compile=False trains without"
-            ) from error
-
     def autocast(self) -> AbstractContextManager:
         """Where matrix products and convolutions are in bfloat16; the weights stay in float32."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+
+class _Compiled(nn.Module):
+    """A model that runs compiled on full batches, and as it is on others."""
+
+    def __init__(self, model: nn.Module, batch: int, how: Compile) -> None:
+        super().__init__()
+        self.model, self.batch, self.how = model, batch, how
+        # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
+        mode = how if isinstance(how, str) else None
+        self.full = torch.compile(model, fullgraph=True, dynamic=False, mode=mode)
+        self.fresh = True
+
+    def forward(self, x: Tensor, *noise: Tensor) -> Tensor:
+        if len(x) != self.batch:
+            return self.model(x, *noise)
+        if self.fresh:
+            self.fresh = False
+            # Once as it is: a mistake in a model shows in its own words. And torch remembers which
+            # formula serves a KL, a search that cannot be compiled.
+            gpu = [x.device] if x.device.type == "cuda" else []
+            with torch.random.fork_rng(gpu), torch.no_grad():
+                self.model(x, *noise)
+        if self.how == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
+        try:
+            return self.full(x, *noise)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            first = str(error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"fit: compile={self.how!r}: torch could not compile this model ({first}). On a "
+                f"CPU it needs a C++ compiler (Debian: apt install g++ python3-dev). compile=False "
+                f"trains without"
+            ) from error
 
 
 def _require_precision(precision: Precision, device: torch.device) -> None:
