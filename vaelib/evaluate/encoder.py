@@ -32,12 +32,12 @@ class ElboEstimate(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """The mean KL(q ‖ p(z)): the nats per datum that a code z costs, with p(z) as its code."""
+        """The mean KL(q ‖ p(z)), the nats per datum that it costs to say z with p(z) as the code."""
         return self.kl
 
     @property
     def distortion(self) -> float:
-        """Minus the mean log p(x | z): the nats per datum that are missing once z is known."""
+        """Minus the mean log p(x | z), the nats per datum that are missing once z is known."""
         return -self.log_likelihood
 
 

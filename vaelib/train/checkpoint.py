@@ -98,7 +98,8 @@ def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
         folder: the ``folder`` of `fit`.
 
     Returns:
-        What the checkpoint says of its run: ``config``, ``history``, ``versions``, ``finished``.
+        A dictionary of what the checkpoint says of its run, with ``config``, ``history``,
+        ``versions`` and ``finished``.
 
     Raises:
         FileNotFoundError: if there is no checkpoint in the folder.
