@@ -221,7 +221,7 @@ def iwae(
         epochs=epochs,
         batch_size=BATCH,
         lr=LR,
-        schedule=lambda share: 0.1**share,  # 1e-3 to 1e-4, a straight line in the logarithm
+        schedule=lambda share: 1 - 0.9 * share,  # 1e-3 to 1e-4, in a straight line
         generator=generator,
         precision=fastest.precision,
         compile=fastest.compiled,
