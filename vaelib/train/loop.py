@@ -85,7 +85,7 @@ def fit(
         clip: scale a step's gradient down to this Euclidean norm if it is longer.
         precision: ``"bfloat16"`` computes matrix products and convolutions in it, on hardware that
             has it; weights, Adam and everything from the networks' outputs to the loss stay in
-            float32. A sum of 784 terms near −100 in bfloat16 would be off by whole nats.
+            float32: a bfloat16 near −100 has its neighbours half a nat away.
         compile: ``True`` compiles the loss and its gradient by ``torch.compile``, half a minute
             once; ``"reduce-overhead"`` also records CUDA graphs. The smaller last batch of an epoch
             runs uncompiled.
