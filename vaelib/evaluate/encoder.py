@@ -32,7 +32,7 @@ class ElboEstimate(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """The mean KL(q ‖ p(z)), the nats per datum that it costs to say z with p(z) as the code."""
+        """The mean KL(q ‖ p(z)), the nats per datum that it costs to say z in a code for p(z)."""
         return self.kl
 
     @property
