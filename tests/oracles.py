@@ -269,3 +269,86 @@ def effective_sample_fraction(loc_p, scale_p, loc_q, scale_q):
 
     value, _ = integrate.quad(integrand, -30, 30, points=[loc_p, loc_q], epsabs=0, epsrel=1e-12)
     return 1 / value
+
+
+def levels_log_likelihood(x, logits, levels):
+    """log p(x | logits) per row, x = v / (levels - 1), one pixel after the other."""
+    total = []
+    for row, l_row in zip(np.asarray(x), np.asarray(logits, float), strict=True):
+        value = 0.0
+        for pixel, grey in enumerate(row):
+            its = l_row[pixel * levels : (pixel + 1) * levels]
+            p = np.exp(its) / np.exp(its).sum()
+            value += math.log(p[round(grey * (levels - 1))])
+        total.append(value)
+    return np.array(total)
+
+
+def continuous_bernoulli_log_density(x, logits):
+    """log of e^(l x) over its integral from 0 to 1, which is a quadrature, summed over pixels."""
+    total = []
+    for row, l_row in zip(np.asarray(x, float), np.asarray(logits, float), strict=True):
+        value = 0.0
+        for grey, logit in zip(row, l_row, strict=True):
+            constant, _ = integrate.quad(
+                lambda t, logit=logit: math.exp(logit * t), 0, 1, epsabs=0, epsrel=1e-13
+            )
+            value += logit * grey - math.log(constant)
+        total.append(value)
+    return np.array(total)
+
+
+class TwoLayerLinearGaussian:
+    """h2 ~ N(0, I), h1 = A h2 + a + noise of variances s, x = B h1 + b + noise of variance v.
+
+    Everything comes from one dense joint normal of (h2, h1, x).
+    """
+
+    def __init__(self, top_weight, top_bias, top_variances, weight, bias, variance):
+        n1, n2 = top_weight.shape
+        pixels = len(weight)
+        self.h2, self.h1 = slice(0, n2), slice(n2, n2 + n1)
+        self.hidden, self.x = slice(0, n2 + n1), slice(n2 + n1, n2 + n1 + pixels)
+        # (h2, h1, x) is a linear map of independent standard normals, one for each coordinate.
+        root = np.diag(np.sqrt(top_variances))
+        to_h1 = np.hstack([top_weight, root, np.zeros((n1, pixels))])
+        to_x = weight @ to_h1
+        to_x[:, n1 + n2 :] += math.sqrt(variance) * np.eye(pixels)
+        to_h2 = np.hstack([np.eye(n2), np.zeros((n2, n1 + pixels))])
+        mixing = np.vstack([to_h2, to_h1, to_x])
+        self.mean = np.concatenate([np.zeros(n2), top_bias, weight @ top_bias + bias])
+        self.covariance = mixing @ mixing.T
+
+    def log_evidence(self, x):
+        """log p(x), from the x-block."""
+        deviation = np.asarray(x) - self.mean[self.x]
+        c = self.covariance[self.x, self.x]
+        quadratic = (deviation * np.linalg.solve(c, deviation.T).T).sum(1)
+        return -0.5 * (quadratic + np.linalg.slogdet(2 * math.pi * c)[1])
+
+    def conditional(self, target, given):
+        """Gain, offset and covariance: target given another block is N(gain @ it + offset, cov)."""
+        c = self.covariance
+        gain = c[target, given] @ np.linalg.inv(c[given, given])
+        return (
+            gain,
+            self.mean[target] - gain @ self.mean[given],
+            c[target, target] - gain @ c[given, target],
+        )
+
+    def gap(self, x, q1, q2):
+        """KL of q(h1 | x) q(h2 | h1) to the posterior of both, in nats, for each row of x.
+
+        q1 and q2 are (gain, offset, covariance), as `conditional` returns them.
+        """
+        (g1, o1, c1), (g2, o2, c2) = q1, q2
+        q = np.block([[g2 @ c1 @ g2.T + c2, g2 @ c1], [c1 @ g2.T, c1]])  # of (h2, h1)
+        gain, offset, p = self.conditional(self.hidden, self.x)
+        values = []
+        for row in np.asarray(x):
+            h1 = g1 @ row + o1
+            shift = np.concatenate([g2 @ h1 + o2, h1]) - gain @ row - offset
+            trace = np.trace(np.linalg.solve(p, q)) - len(p)
+            log_det = np.linalg.slogdet(p)[1] - np.linalg.slogdet(q)[1]
+            values.append(0.5 * (trace + shift @ np.linalg.solve(p, shift) + log_det))
+        return np.array(values)

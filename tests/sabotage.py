@@ -275,7 +275,7 @@ BUGS = [
     ),
     Bug(
         "vae: a detached z",
-        "vaelib/vae.py",
+        "vaelib/vae/vae.py",
         swap(
             "z = reparameterize(q.loc, q.logvar, eps)",
             "z = reparameterize(q.loc, q.logvar, eps).detach()",
@@ -292,10 +292,10 @@ BUGS = [
     ),
     Bug(
         "vae: the loss has the wrong sign",
-        "vaelib/vae.py",
+        "vaelib/vae/vae.py",
         swap(
-            "return -(log_likelihood - self.beta * kl).mean()",
-            "return (log_likelihood - self.beta * kl).mean()",
+            "return -(log_likelihood - self.beta * kl * self.kl_warmup).mean()",
+            "return (log_likelihood - self.beta * kl * self.kl_warmup).mean()",
         ),
         unit("vae"),
         "test_loss_is_minus_the_mean",
@@ -404,7 +404,7 @@ BUGS = [
     Bug(
         "evaluate: more samples than asked for",
         "vaelib/evaluate/evidence.py",
-        swap("size = min(at_once, samples - start)", "size = at_once"),
+        swap("log_w = weigh(min(at_once, samples - start))", "log_w = weigh(at_once)"),
         unit("evaluate_evidence"),
         "test_",
     ),
@@ -461,6 +461,37 @@ BUGS = [
         "test_each_image_once_per_epoch_in_a_new_order",
     ),
     Bug(
+        "iwae: the doubly reparameterized gradient with the share, not its square",
+        "vaelib/vae/iwae.py",
+        swap("z = z.detach() + passed[..., None] * (z - z.detach())", "pass"),
+        unit("iwae"),
+        "test_",
+    ),
+    Bug(
+        "prior: every component of a mixture weighs the same",
+        "vaelib/prior.py",
+        swap("return self.logits, DiagonalNormal", "return 0 * self.logits, DiagonalNormal"),
+        unit("prior"),
+        "test_",
+    ),
+    Bug(
+        "two layers: the prior of the lower layer is forgotten",
+        "vaelib/vae/two_layer.py",
+        swap(
+            "log_joint = self.prior.log_prob(h2) + log_p1 +",
+            "log_joint = self.prior.log_prob(h2) +",
+        ),
+        unit("two_layer"),
+        "test_",
+    ),
+    Bug(
+        "likelihood: grey levels without their normalizing constant",
+        "vaelib/likelihood.py",
+        swap("return chosen - self.logits.logsumexp(-1)", "return chosen"),
+        unit("likelihood"),
+        "test_",
+    ),
+    Bug(
         "train: the KL's warm-up never ends",
         "vaelib/train/loop.py",
         swap("kl_warmup.fill_(done / (warmup * per_epoch))", "kl_warmup.fill_(0.5)"),
@@ -476,7 +507,7 @@ BUGS = [
     ),
     Bug(
         "train: the KL in bfloat16",
-        "vaelib/vae.py",
+        "vaelib/vae/vae.py",
         swap(
             "return DiagonalNormal(loc.to(x.dtype), logvar.to(x.dtype))",
             "return DiagonalNormal(loc, logvar)",
@@ -549,7 +580,7 @@ BUGS = [
     ),
     Bug(
         "data: test images in the training set",
-        "vaelib/data.py",
+        "vaelib/data/__init__.py",
         swap("return Images(images[:8000]", "return Images(images[:9000]"),
         unit("data"),
         "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",

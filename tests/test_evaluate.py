@@ -10,6 +10,7 @@ from test_vae import linear_vae_at_optimum
 from vaelib import evaluate, nets
 from vaelib.latent import LinearGaussian
 from vaelib.likelihood import Gaussian
+from vaelib.prior import Mixture
 from vaelib.vae import VAE
 
 
@@ -44,6 +45,26 @@ def test_kl_term_is_the_mean_kl(solved):
     prior = torch.distributions.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
     expected = torch.distributions.kl_divergence(posterior, prior).mean().item()
     assert estimate.kl == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_kl_without_a_closed_form_is_averaged_over_samples(generator):
+    """A mixture of one normal at N(0, I) is N(0, I), whose KL is known; batches of 3, 3 and 1.
+
+    With z = μ + σε, log q - log p is ½(σ² - 1)ε² + μσε + …, of variance ½(σ² - 1)² + μ²σ².
+    """
+    torch.manual_seed(0)
+    encoder, decoder = nets.MLPEncoder(6, 2, spread=5.0), nets.MLPDecoder(2, 6)
+    prior = Mixture(2, 1)
+    with torch.no_grad():
+        prior.loc.zero_()
+    x = torch.randint(2, (7, 6), generator=generator).float()
+    n, how = 4000, {"batch_size": 3, "generator": generator}
+    sampled = evaluate.elbo(VAE(encoder, decoder, prior=prior), x, samples=n, **how)
+    exact = evaluate.elbo(VAE(encoder, decoder), x, samples=n, **how)
+    q = VAE(encoder, decoder).encode(x)
+    variance = (0.5 * (q.variance - 1) ** 2 + q.loc**2 * q.variance).sum(-1).mean().item()
+    assert abs(sampled.kl - exact.kl) < 4 * math.sqrt(variance / (n * len(x)))
+    assert sampled.standard_error == pytest.approx(exact.standard_error, rel=0.1)
 
 
 def test_z_is_sampled_not_set_to_its_mean(solved, generator):

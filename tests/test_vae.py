@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vaelib import nets, train
+from vaelib import data, nets, train
 from vaelib.elbo import log_weights
 from vaelib.latent import LinearGaussian, grid, grid_evidence
-from vaelib.likelihood import Bernoulli, ContinuousBernoulli, Gaussian
+from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from vaelib.prior import Mixture
 from vaelib.vae import VAE, Autoencoder, DeepLatentModel
 
 
@@ -134,7 +135,7 @@ def test_all_pairs_equal_one_by_one(likelihood, generator):
 def test_samples_come_from_the_model(generator):
     """Ancestral samples of a model with two pixels have the frequencies of its grid sums."""
     prior = MultivariateNormal(torch.tensor([0.5]), torch.tensor([[1.7]]))
-    for options in ({}, {"prior": prior}):
+    for options in ({}, {"prior": prior}, {"prior": Mixture(1, 3)}):
         torch.manual_seed(1)
         decoder = nets.MLPDecoder(1, 2, hidden=(4,))
         with torch.no_grad():
@@ -145,7 +146,8 @@ def test_samples_come_from_the_model(generator):
         assert z.shape == (100_000, 1)
         cases = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         points, log_cell = grid(1, points=400, extent=9.0)
-        p = grid_evidence(model.log_joint_pairs(cases, points), log_cell).log_evidence.exp()
+        with torch.no_grad():
+            p = grid_evidence(model.log_joint_pairs(cases, points), log_cell).log_evidence.exp()
         assert p.sum().item() == pytest.approx(1, abs=1e-4)
         count = torch.stack([(x == case).all(1).float().mean() for case in cases])
         assert ((count - p).abs() < 4.5 * (p * (1 - p) / len(x)).sqrt() + 1e-5).all()
@@ -216,6 +218,29 @@ def test_linear_vae_trained_from_random_comes_close_to_ppca(digits, generator):
     assert 0 < gap < 0.05
 
 
+def test_a_convolutional_vae_has_the_elbo_of_the_formula_and_trains(digits, generator):
+    """Networks of images in the place of an MLP: the same model, the same loop."""
+    torch.manual_seed(0)
+    size = {"channels": 4, "width": 16}
+    model = VAE(nets.ConvEncoder(3, **size), nets.ConvDecoder(3, **size)).double()
+    x = data.binarize(digits.train[:2], generator=generator).double()
+    eps = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    loc, logvar, logits = parts(model, x, eps)
+    expected = oracles.bernoulli_log_likelihood(x, logits)
+    expected -= oracles.kl_to_standard_normal(loc, logvar)
+    np.testing.assert_allclose(model.elbo(x, eps).detach(), expected, rtol=1e-10)
+    # An axis of samples more: images are decoded one by one, whatever axes stand before them.
+    several = model.elbo(x, torch.stack([eps, -eps]))
+    torch.testing.assert_close(several[0], model.elbo(x, eps))
+    model = model.float()
+    before = [p.detach().clone() for p in model.parameters()]
+    how = {"batch_size": 50, "lr": 1e-2, "generator": generator, "progress": False}
+    history = train.fit(model, digits.train[:300], epochs=3, **how)
+    assert history[-1].loss < history[0].loss - 100
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        assert not torch.equal(parameter, old)
+
+
 def test_autoencoder_is_a_point_without_a_prior(x):
     torch.manual_seed(0)
     decoder = nets.MLPDecoder(2, 6, hidden=(8,))
@@ -257,6 +282,8 @@ def test_full_covariance_prior(x, generator):
         (ContinuousBernoulli(), torch.full((5, 6), 1.5), ValueError, r"in \[0, 1\].*1.5 … 1.5"),
         (ContinuousBernoulli(), torch.full((5, 6), -0.1), ValueError, "-0.1"),
         (Gaussian(), torch.full((5, 6), torch.nan), ValueError, "real numbers. Got values NaN"),
+        (Categorical(), torch.full((5, 6), 0.3), ValueError, "multiples of 1/255.*Got values 0.3"),
+        (Categorical(), torch.full((5, 6), torch.nan), ValueError, "'none'.*Got values NaN"),
     ],
 )
 def test_bad_data_is_refused(likelihood, data, error, message):

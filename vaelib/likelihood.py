@@ -1,8 +1,9 @@
 """Likelihoods p(x | z): what a decoder's raw output says about the pixels, as a distribution.
 
 A likelihood fits its data: `Bernoulli` binarized pixels, `ContinuousBernoulli` or `Gaussian` grey
-ones. Each has its normalizing constant, so that log p(x | z) is a log-probability or log-density in
-nats. To add one, subclass `Likelihood`.
+ones, `Categorical` grey ones by their level. Each has its normalizing constant, so that
+log p(x | z) is a log-probability or log-density in nats. Densities of grey values and probabilities
+of grey levels are not to be compared: the first may be above 1. To add one, subclass `Likelihood`.
 """
 
 import math
@@ -14,17 +15,32 @@ from torch.nn.functional import softplus
 
 from vaelib.kl import DiagonalNormal
 
-__all__ = ["Bernoulli", "ContinuousBernoulli", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Gaussian",
+    "GreyLevel",
+    "Likelihood",
+]
 
 
 class Likelihood(nn.Module):
-    """A family p(x | z), independent over pixels, whose parameters are a decoder's raw output."""
+    """A family p(x | z), independent over pixels, whose parameters are a decoder's raw output.
+
+    Attributes:
+        support: what x may be.
+        remedy: the same in words, for the error message.
+        per_pixel: how many numbers a decoder returns for one pixel, side by side in its output:
+            ``raw`` is ``[*batch, pixels * per_pixel]``.
+    """
 
     support: constraints.Constraint
-    remedy: str  # what x must be, for the error message
+    remedy: str
+    per_pixel: int = 1
 
     def forward(self, raw: Tensor) -> Distribution:
-        """p(x | z) from raw ``[*batch, pixel]``; its ``log_prob`` sums over pixels."""
+        """p(x | z) from raw ``[*batch, pixels * per_pixel]``; ``log_prob`` sums over pixels."""
         raise NotImplementedError
 
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -32,7 +48,7 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        """log p(x | z) in nats of every x ``[batch, pixel]`` with every raw ``[cells, pixel]``."""
+        """log p(x | z) in nats of every x ``[batch, pixel]`` with every raw, ``[cells, …]``."""
         return self(raw).log_prob(x[:, None])
 
 
@@ -98,3 +114,108 @@ class Gaussian(Likelihood):
         squared = x.square().sum(-1, keepdim=True) - 2 * x @ raw.mT + raw.square().sum(-1)
         constant = x.shape[-1] * (math.log(2 * math.pi) + self.logvar)
         return -0.5 * (squared * torch.exp(-self.logvar) + constant)
+
+
+class GreyLevel(Distribution):
+    r"""One of L equally spaced values in [0, 1], $x = v / (L - 1)$, by the logits of v.
+
+    Args:
+        logits: unnormalized log-probabilities, shape ``[*batch, L]``.
+
+    Its ``log_prob`` takes x, not v, of shape ``[*batch]``, and returns nats. Without a check of x:
+    a value between two levels counts as the nearer one.
+
+    >>> GreyLevel(torch.zeros(256)).log_prob(torch.tensor(7 / 255)).exp() * 256
+    tensor(1.)
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        self.levels = logits.shape[-1]
+        super().__init__(logits.shape[:-1], validate_args=False)
+
+    @property
+    def values(self) -> Tensor:
+        """The L values that x can have."""
+        return torch.arange(self.levels).to(self.logits) / (self.levels - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of x, in [0, 1]."""
+        return self.logits.softmax(-1) @ self.values
+
+    @property
+    def variance(self) -> Tensor:
+        """Of x."""
+        deviation = self.values - self.mean[..., None]
+        return (self.logits.softmax(-1) * deviation.square()).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log-probability of the level of x."""
+        level = (value * (self.levels - 1)).round().long()
+        shape = torch.broadcast_shapes(level.shape, self.batch_shape)
+        logits = self.logits.expand(*shape, self.levels)
+        chosen = logits.gather(-1, level.expand(shape)[..., None]).squeeze(-1)
+        return chosen - self.logits.logsumexp(-1)
+
+
+class _Levels(constraints.Constraint):
+    """Multiples of 1 / (levels - 1) in [0, 1], as single precision rounds them."""
+
+    is_discrete = True
+
+    def __init__(self, levels: int) -> None:
+        self.top = levels - 1
+
+    def check(self, value: Tensor) -> Tensor:
+        # v / 255 times 255 misses v by 3e-5 at most in float32, by 0.4 where x is any real number.
+        level = value * self.top
+        return ((level - level.round()).abs() < 1e-3) & (level > -0.5) & (level < self.top + 0.5)
+
+
+class Categorical(Likelihood):
+    """p(x | z) of grey pixels by their level, x = v / 255 with v in 0 … 255.
+
+    A probability for each of the 256 levels, without an order or a shape between them: the only one
+    of these likelihoods that can say "black or white, nothing between". The decoder's output is the
+    logits, those of one pixel side by side; `vaelib.nets.LevelsDecoder` is one.
+
+    Args:
+        levels: how many there are; x is then a multiple of 1 / (levels - 1).
+
+    Raises:
+        ValueError: if there are fewer than two.
+
+    References:
+        Van den Oord, Kalchbrenner and Kavukcuoglu, Pixel Recurrent Neural Networks
+        (arXiv:1601.06759), section 3.3, for pixels as levels.
+
+    >>> raw = torch.zeros(5, 784 * 256)
+    >>> Categorical()(raw).log_prob(torch.zeros(5, 784))[0] / 784  # minus log 256
+    tensor(-5.5452)
+    """
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        if levels < 2:
+            raise ValueError(f"Categorical: expected at least 2 levels, got {levels}")
+        self.per_pixel = levels
+        self.support = _Levels(levels)
+        self.remedy = (
+            f"multiples of 1/{levels - 1} in [0, 1] (vaelib.data.binarize(…, 'none') gives those "
+            f"of 1/255)"
+        )
+
+    def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
+        return Independent(GreyLevel(raw.unflatten(-1, (-1, self.per_pixel))), 1)
+
+    def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
+        p = raw.unflatten(-1, (-1, self.per_pixel)).softmax(-1)
+        level = torch.multinomial(p.flatten(0, -2), 1, generator=generator)
+        return level.view(p.shape[:-1]).to(raw.dtype) / (self.per_pixel - 1)
+
+    def extra_repr(self) -> str:
+        """What print(model) shows."""
+        return f"levels={self.per_pixel}"

@@ -17,6 +17,7 @@ __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
+    "LevelsDecoder",
     "LinearEncoder",
     "MLPDecoder",
     "MLPEncoder",
@@ -172,3 +173,32 @@ class ConvDecoder(nn.Sequential):
             nn.Flatten(-3),
         )
         self.pixels, self.latent = 28 * 28, latent
+
+
+class LevelsDecoder(MLP):
+    """z to one number for each pixel and grey level, by an MLP, those of a pixel side by side.
+
+    The last layer is wide: 784 pixels at 256 levels and a hidden width of 400 make 80 million
+    weights, 0.3 GB in float32.
+
+    Args:
+        latent, pixels: sizes of z and x.
+        levels: numbers per pixel.
+        hidden: widths of the hidden layers.
+        activation: between the layers.
+
+    >>> LevelsDecoder(2, 36, levels=16)(torch.zeros(5, 2)).shape
+    torch.Size([5, 576])
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        pixels: int,
+        *,
+        levels: int = 256,
+        hidden: Sequence[int] = (400, 400),
+        activation: Callable[[], nn.Module] = nn.SiLU,
+    ) -> None:
+        super().__init__([latent, *hidden, pixels * levels], activation=activation)
+        self.pixels, self.latent = pixels, latent

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaelib.vae import VAE
 
@@ -42,7 +42,7 @@ class ElboEstimate(NamedTuple):
 
 
 @contextmanager
-def evaluation_mode(model: VAE) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Without dropout and with fixed batch norms inside; after it, the mode that was set before."""
     training = model.training
     model.eval()
@@ -98,7 +98,8 @@ def elbo(
             eps = batch.new_empty(samples, len(batch), model.latent).normal_(generator=generator)
             terms = model.terms(batch, eps)
             log_likelihood.append(terms.log_likelihood.mean(0))
-            kl.append(terms.kl)
+            # Exact, one value per datum, or estimated at each sample.
+            kl.append(terms.kl if terms.kl.ndim == 1 else terms.kl.mean(0))
     first, second = torch.cat(log_likelihood), torch.cat(kl)
     per_datum = first - second
     return ElboEstimate(

@@ -1,5 +1,6 @@
 """log p(x) of held-out data: by importance sampling in any number of dimensions, or on a grid."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,14 +12,14 @@ from vaelib.evaluate.encoder import evaluation_mode
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate, grid, grid_evidence
 from vaelib.reparam import reparameterize
-from vaelib.vae import VAE
+from vaelib.vae import VAE, TwoLayerVAE
 
 __all__ = ["GridEvidence", "grid_log_evidence", "log_evidence"]
 
 
 @torch.no_grad()
 def log_evidence(
-    model: VAE,
+    model: VAE | TwoLayerVAE,
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 5000,
@@ -45,10 +46,13 @@ def log_evidence(
         drawn. Where q misses the posterior's mass, both look well: see `trust`.
 
     Args:
-        model: a trained `vaelib.vae.VAE`, with any likelihood.
+        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.IWAE`, with any likelihood and prior, or
+            a `~vaelib.vae.TwoLayerVAE`, whose samples are pairs of both layers. K is that of
+            ``samples`` here, whatever it was in training.
         x: held-out data in the likelihood's support, shape ``[n, pixel]``.
         samples: K, the samples of each datum, exactly.
-        q: the proposal, ``loc`` and ``logvar`` of shape ``[n, latent]``; the encoder's if None.
+        q: the proposal, ``loc`` and ``logvar`` of shape ``[n, latent]``; the encoder's if None, and
+            always with two layers, where q is no single normal.
         at_once: samples of a datum in memory; another number draws the noise in another order.
         batch_size: data at a time; likewise.
         generator: source of the noise, on the data's device.
@@ -76,6 +80,11 @@ def log_evidence(
             f"log_evidence: expected samples, at_once and batch_size ≥ 1, got {samples}, {at_once} "
             f"and {batch_size}"
         )
+    if q is not None and isinstance(model, TwoLayerVAE):
+        raise ValueError(
+            "log_evidence: expected q=None with a TwoLayerVAE, whose q(h1 | x) q(h2 | h1) is no "
+            "single normal, got a q; its own encoders are the proposal"
+        )
     if q is not None and q.loc.shape != (len(x), model.latent):
         raise ValueError(
             f"log_evidence: expected a q for each datum, with loc and logvar of shape "
@@ -85,8 +94,12 @@ def log_evidence(
     with evaluation_mode(model):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            here = model.encode(x[rows]) if q is None else _rows(q, rows)
-            parts.append(_streamed(model, x[rows], here, samples, at_once, generator))
+            if isinstance(model, TwoLayerVAE):
+                weigh = _two_layer_weights(model, x[rows], generator)
+            else:
+                here = model.encode(x[rows]) if q is None else _rows(q, rows)
+                weigh = _weights(model, x[rows], here, generator)
+            parts.append(_streamed(weigh, x[rows], samples, at_once))
     return EvidenceEstimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
@@ -94,23 +107,40 @@ def _rows(q: DiagonalNormal, rows: slice) -> DiagonalNormal:
     return DiagonalNormal(q.loc[rows], q.logvar[rows])
 
 
+def _weights(
+    model: VAE, x: Tensor, q: DiagonalNormal, generator: torch.Generator | None
+) -> Callable[[int], Tensor]:
+    """A function from a number of samples to so many fresh log-weights of each datum."""
+
+    def weigh(size: int) -> Tensor:
+        eps = q.loc.new_empty(size, *q.loc.shape).normal_(generator=generator)
+        return log_weights(model, x, q, reparameterize(q.loc, q.logvar, eps))
+
+    return weigh
+
+
+def _two_layer_weights(
+    model: TwoLayerVAE, x: Tensor, generator: torch.Generator | None
+) -> Callable[[int], Tensor]:
+    """The same for a model that weighs its own samples."""
+
+    def weigh(size: int) -> Tensor:
+        eps = x.new_empty(size, len(x), model.noise_size).normal_(generator=generator)
+        return model.log_weights(x, eps)
+
+    return weigh
+
+
 def _streamed(
-    model: VAE,
-    x: Tensor,
-    q: DiagonalNormal,
-    samples: int,
-    at_once: int,
-    generator: torch.Generator | None,
+    weigh: Callable[[int], Tensor], x: Tensor, samples: int, at_once: int
 ) -> EvidenceEstimate:
     """`vaelib.latent.evidence_estimate` of weights that are never held together."""
     # Sums of w / eᵗ and of its square. t is the largest log-weight so far: what was summed before
     # it rose is scaled down. It starts at a finite number, so that t - t is never inf - inf.
-    top = torch.full_like(q.loc[:, 0], torch.finfo(q.loc.dtype).min)
+    top = torch.full_like(x[:, 0], torch.finfo(x.dtype).min)
     first, second = torch.zeros_like(top), torch.zeros_like(top)
     for start in range(0, samples, at_once):
-        size = min(at_once, samples - start)
-        eps = q.loc.new_empty(size, *q.loc.shape).normal_(generator=generator)
-        log_w = log_weights(model, x, q, reparameterize(q.loc, q.logvar, eps))
+        log_w = weigh(min(at_once, samples - start))
         highest = torch.maximum(top, log_w.amax(0))
         w, before = torch.exp(log_w - highest), torch.exp(top - highest)
         first = first * before + w.sum(0)

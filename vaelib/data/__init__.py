@@ -1,7 +1,8 @@
-"""Data: 10,000 bundled MNIST digits, MNIST, Fashion-MNIST, and binarization by name.
+"""Data: 10,000 bundled MNIST digits, MNIST, Fashion-MNIST, your own, and binarization by name.
 
-Images are ``uint8`` tensors ``[n, 784]`` with values 0 to 255, one row per image; they become
-numbers that a likelihood can take (0 or 1, or grey in [0, 1]) in `binarize` and nowhere else.
+Images are ``uint8`` tensors ``[n, pixel]`` with values 0 to 255, one row per image (784 pixels but
+for your own, see `own`); they become numbers that a likelihood can take (0 or 1, or grey in [0, 1])
+in `binarize` and nowhere else.
 """
 
 import base64
@@ -18,17 +19,22 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vaelib.data.own import OwnImages, own
+
 __all__ = [
     "Binarization",
     "Images",
+    "OwnImages",
     "binarize",
     "digits",
     "fashion_mnist",
     "mnist",
+    "own",
     "recorded",
 ]
 
 Binarization = Literal["dynamic", "threshold", "none"]
+_PACKAGE = Path(__file__).parent.parent
 
 
 class Images(NamedTuple):
@@ -50,7 +56,7 @@ def digits() -> Images:
     >>> digits().train.shape, digits().test.shape
     (torch.Size([8000, 784]), torch.Size([2000, 784]))
     """
-    with np.load(Path(__file__).parent / "digits.npz") as archive:
+    with np.load(_PACKAGE / "digits.npz") as archive:
         images = torch.from_numpy(archive["images"]).flatten(1)
         labels = torch.from_numpy(archive["labels"])
     return Images(images[:8000], labels[:8000], images[8000:], labels[8000:])
@@ -73,7 +79,7 @@ def recorded(name: str) -> dict:
     >>> recorded("sweep")["command"]
     'python benchmarks/sweep.py'
     """
-    folder = Path(__file__).parent / "results"
+    folder = _PACKAGE / "results"
     names = sorted(path.stem for path in folder.glob("*.json"))
     if name not in names:
         raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")

@@ -1,0 +1,487 @@
+"""python -m vaelib: the page's commands do what it says, a kill is survived, errors are a line."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaelib import data, nets, train
+from vaelib.cli import build, main, options, settings
+from vaelib.evaluate import Trust, table
+from vaelib.train import checkpoint
+from vaelib.vae import VAE
+
+PAGE = (Path(__file__).parent.parent / "book" / "own_data.md").read_text()
+COMMANDS = [
+    shlex.split(line)
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
+SMALL = ["--hidden", "8", "--latent", "2", "--epochs", "2", "--batch-size", "16"]
+
+
+def squares(n, generator, side=8):
+    """Grey pictures of a bright square on a dark ground."""
+    images = np.full((n, side, side), 20, np.uint8)
+    for image, (row, column) in zip(images, generator.integers(0, side - 3, (n, 2)), strict=True):
+        image[row : row + 3, column : column + 3] = 230
+    return images
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with a folder of 40 pictures and the same as an array."""
+    images = squares(40, np.random.default_rng(20260101))
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{i:02}.png")
+    np.save(tmp_path / "pictures.npy", images)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VAELIB_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Reports without the second proposal, whose search takes a second for each model."""
+    monkeypatch.setattr(table, "trust", lambda *_, **__: Trust(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, True))
+
+
+def trained(folder="run", *words):
+    assert main(["train", "--data", "pictures", "--folder", folder, "--quiet", *SMALL, *words]) == 0
+
+
+def error(capsys, *words, code=1):
+    """The one line that a failing command prints on stderr."""
+    capsys.readouterr()
+    if code == 2:
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+    else:
+        assert main(words) == code
+    _, line = capsys.readouterr()
+    assert line.startswith("vaelib: ")
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
+    return line
+
+
+def weights(folder):
+    return checkpoint.read(Path(folder) / checkpoint.NAME)[0]
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(4, marks=pytest.mark.soak)])
+def test_the_page_with_a_kill_in_the_middle(processes, here, capsys):
+    """Its first three commands; training is killed in its process, and gone on with.
+
+    A process costs 4 s of imports, so where it need not be one the rest is called in this one.
+    """
+    first, *others = COMMANDS[:3]
+    resume = next(command for command in COMMANDS if "--resume" in command)
+    assert [command[:4] for command in (first, *others)] == [
+        ["python", "-m", "vaelib", word] for word in ("train", "evaluate", "sample")
+    ]
+    size = ["--hidden", "16", "--epochs", "60"]  # time enough to kill it, and smaller networks
+    child = start([*first, *size], stdout=subprocess.PIPE, text=True)
+    for line in child.stdout:
+        if line.startswith("epoch 3 of"):
+            break
+    child.send_signal(signal.SIGKILL)
+    child.stdout.close()
+    assert child.wait() == -signal.SIGKILL
+    done = len(checkpoint.read(here / "run" / checkpoint.NAME)[1]["history"])
+    assert 2 <= done < 60
+    printed = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the children: the order of sums is that of the threads
+    for command in (resume, *others):
+        if processes > 1:
+            child = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            out, problems = child.communicate()
+            assert (child.returncode, problems) == (0, "")
+        else:
+            assert main(command[3:]) == 0
+            out = capsys.readouterr().out
+        printed.append(out)
+    assert f"epoch {done} of 60" not in printed[0]
+    assert "epoch 60 of 60: loss" in printed[0]
+    assert "4 of 4 held-out images, binarized once with seed 0" in printed[1]
+    assert re.search(r"^ELBO +-\d+\.\d\d$", printed[1], re.MULTILINE)
+    assert "run/samples.png: 64 samples of run" in printed[2]
+    assert picture("run/samples.png").shape == (11 * 71, 11 * 71)  # 8 x 8 of 8 pixels and a line
+    # Left alone it ends with the same weights, bit for bit.
+    assert first[-1] == "run"
+    assert main([*first[3:-1], "alone", "--quiet", *size]) == 0
+    torch.set_num_threads(threads)
+    expected, got = weights("alone"), weights("run")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+@pytest.mark.soak
+def test_two_processes_share_a_run(here):
+    """As one process would have it, and said and written once."""
+    size = ["train", "--data", "pictures", "--hidden", "16", "--epochs", "3", "--folder"]
+    alone, both = (
+        start(["python", "-m", *words, *size, folder], stdout=subprocess.PIPE, text=True)
+        for words, folder in (
+            (["vaelib"], "alone"),
+            (["torch.distributed.run", "--nproc-per-node=2", "-m", "vaelib"], "both"),
+        )
+    )
+    said = alone.communicate()[0], both.communicate()[0]
+    assert (alone.returncode, both.returncode) == (0, 0)
+    lines = [[line for line in text.splitlines() if line.startswith("epoch")] for text in said]
+    assert len(lines[1]) == len(lines[0]) == 3
+    torch.testing.assert_close(weights("both"), weights("alone"), rtol=0, atol=1e-4)
+
+
+def start(command, **pipes):
+    """A command of the page as a process, with this Python and this vaelib."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    return subprocess.Popen([sys.executable, *command[1:]], env=environment, **pipes)
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
+def test_the_other_commands_of_the_page(here, unchecked, capsys):
+    trained()
+    others = [command for command in COMMANDS[3:] if "--resume" not in command]
+    assert len(others) == 4
+    for _, _, _, *words in others:
+        assert main([*words, *(SMALL if words[0] == "train" else [])]) == 0
+    assert picture("means.png").shape == (11 * 71, 11 * 71)
+    scores = json.loads(Path("scores.json").read_text())
+    assert scores["runs"].keys() == {"run", "again"}
+    assert scores["images"] == 4
+    assert scores["runs"]["run"]["ELBO"] < 0
+    assert scores["runs"]["run"]["trusted"] is True
+    out = capsys.readouterr().out
+    assert "mean ± deviation" in out
+    assert "means.png: 64 decoder means, which are not samples, of grey" in out
+
+
+def test_the_python_of_the_page(here):
+    trained("run", "--latent", "16", "--hidden", "400", "400", "--epochs", "1")
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["means"].shape == (4, 64)
+
+
+def test_every_option_is_on_its_help_with_default_or_meaning():
+    top = options.parser()
+    commands = top._subparsers._group_actions[0].choices
+    assert commands.keys() == {"train", "evaluate", "sample"}
+    for command in commands.values():
+        for action in command._actions:
+            assert action.help, action.option_strings
+            switch = action.nargs == 0 or action.required
+            assert switch or "default" in action.help, action.option_strings
+    trains = {a.dest for a in commands["train"]._actions}
+    kept = set(settings.Settings.__dataclass_fields__) - {"height", "width", "held_out"}
+    assert trains - kept == {"help", "folder", "resume", "save_every", "quiet"}
+    assert kept <= trains
+
+
+def test_the_defaults_are_those_of_the_readme(here, digits, monkeypatch):
+    """fit gets the network, the data and the numbers of the README's example."""
+    calls = []
+    monkeypatch.setattr(train, "fit", lambda *args, **kw: calls.append((args, kw)))
+    assert main(["train", "--folder", "run", "--quiet"]) == 0
+    ((model, pixels), words) = calls[0]
+    assert torch.equal(pixels, digits.train)
+    assert (words["epochs"], words["lr"], words["batch_size"]) == (24, 3e-3, 64)
+    torch.manual_seed(0)
+    same = VAE(nets.MLPEncoder(784, 16, spread=10.0), nets.MLPDecoder(16, 784))
+    assert repr(model) == repr(same)
+    ours, theirs = model.state_dict(), same.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+CHOICES = [
+    "--net mlp --hidden 8 --likelihood bernoulli --prior normal --beta 0.5 --clip 1",
+    "--net linear --likelihood gaussian --prior mixture --components 3 --warmup 1",
+    "--net conv --hidden 12 --likelihood continuous-bernoulli --prior vamp --components 3 --iwae 2",
+    "--net mlp --hidden 8 7 --patience 1 --precision float32",
+]
+
+
+def test_each_choice_is_tried():
+    for name, choices in (
+        ("net", build.NETS),
+        ("likelihood", build.LIKELIHOODS),
+        ("prior", build.PRIORS),
+    ):
+        assert all(f"--{name} {choice}" in " ".join(CHOICES) for choice in choices)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_each_choice_trains_evaluates_and_samples(choice, here, unchecked, capsys):
+    np.savez("a.npz", images=squares(20, np.random.default_rng(1), side=28))
+    size = ["--latent", "3", "--epochs", "1"]
+    assert main(["train", "--data", "a.npz", "--folder", "run", *size, *choice.split()]) == 0
+    assert main(["evaluate", "run", "--samples", "5"]) == 0
+    assert main(["sample", "run", "--npz", "b.npz", "--number", "103"]) == 0
+    out = capsys.readouterr().out
+    assert "ELBO" in out
+    assert "nan" not in out
+    drawn = np.load("b.npz")["images"]
+    assert (drawn.shape, drawn.dtype) == ((103, 28, 28), np.uint8)
+
+
+def test_samples_and_means_are_those_of_the_model(here):
+    """The same z; samples of a Bernoulli are black and white, means are not."""
+    trained()
+    ours = settings.read(Path("run"))
+    model = build.model(ours)
+    train.load(model, "run")
+    with torch.no_grad():
+        x, z = model.sample(5, generator=torch.Generator().manual_seed(3))
+        p = model.decode(z).mean
+    assert main(["sample", "run", "--number", "5", "--seed", "3", "--npz", "x.npz"]) == 0
+    assert main(["sample", "run", "--number", "5", "--seed", "3", "--npz", "p.npz", "--mean"]) == 0
+    assert not Path("run/samples.png").exists()
+    drawn, means = np.load("x.npz")["images"], np.load("p.npz")["images"]
+    assert drawn.reshape(5, -1).tolist() == (255 * x).int().tolist()
+    assert np.abs(means.reshape(5, -1) - 255 * p.numpy()).max() <= 0.5 + 1e-4  # rounded to a level
+    found = data.own("x.npz")  # and can be trained on
+    assert found.test.tolist() == (255 * x[3:]).int().tolist()
+
+
+def test_the_sheet_shows_each_image_in_its_place(here):
+    trained()
+    assert main(["sample", "run", "--number", "5", "--npz", "x.npz", "--out", "x.png"]) == 0
+    images = np.load("x.npz")["images"]
+    sheet = picture("x.png")
+    scale = 800 // 26  # 3 columns and 2 rows of 8 pixels, with a line between them
+    assert sheet.shape == (17 * scale, 26 * scale)
+    small = sheet[::scale, ::scale]
+    for i, image in enumerate(images):
+        row, column = 9 * (i // 3), 9 * (i % 3)
+        assert (small[row : row + 8, column : column + 8] == image).all()
+
+
+def test_resume_without_a_checkpoint_starts_and_after_the_end_does_nothing(here, capsys):
+    words = ["train", "--data", "pictures", "--folder", "run", "--resume", *SMALL]
+    assert main(words) == 0
+    before = weights("run")
+    assert main(["train", "--folder", "run", "--resume", "--quiet", "--device", "auto"]) == 0
+    assert all(torch.equal(t, before[name]) for name, t in weights("run").items())
+    assert "epoch 2 of 2: loss" in capsys.readouterr().out
+
+
+def test_resume_in_an_empty_folder_needs_data(here, capsys):
+    line = error(capsys, "train", "--folder", "rum", "--resume")
+    assert "rum: there is no run to go on from; name its --folder, or start one with --da" in line
+    assert not Path("rum").exists()
+
+
+def test_the_data_of_a_run_may_move_but_not_change(here, unchecked, capsys):
+    trained("run", "--epochs", "1")
+    (here / "pictures").rename(here / "moved")
+    assert "there is no such file or folder" in error(capsys, "evaluate", "run")
+    assert main(["evaluate", "run", "--data", "moved", "--samples", "5"]) == 0
+    assert main(["train", "--folder", "run", "--data", "moved", "--resume"]) == 0
+    Image.fromarray(squares(1, np.random.default_rng(2))[0]).save(here / "moved" / "39.png")
+    for words in (["evaluate", "run"], ["train", "--resume", "--folder", "run"]):
+        line = error(capsys, *words, "--data", "moved")
+        assert "the held-out images are not those of the run: the data were changed since" in line
+
+
+def test_a_run_of_a_gpu_is_read_on_a_cpu_and_not_trained_there(
+    here, unchecked, capsys, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    trained()
+    file = Path("run/settings.json")
+    file.write_text(file.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    assert main(["evaluate", "run", "--samples", "5"]) == 0
+    assert main(["sample", "run"]) == 0
+    line = error(capsys, "train", "--folder", "run", "--resume")
+    assert "torch sees no GPU here" in line
+    line = error(capsys, "sample", "run", "--device", "cuda")
+    assert "torch sees no GPU here" in line
+    assert "use --device cpu" in line
+
+
+def test_a_folder_with_a_checkpoint_is_not_trained_in_again(here, capsys):
+    trained()
+    line = error(capsys, "train", "--folder", "run", *SMALL)
+    assert line == (
+        "vaelib: error: run: there is a checkpoint; go on from it with --resume, or choose another "
+        "--folder\n"
+    )
+    line = error(capsys, "train", "--folder", "run", "--resume", "--lr", "0.5")
+    assert "its --lr is 0.003, and here it is 0.5; leave --lr out" in line
+    line = error(capsys, "train", "--folder", "run", "--resume", "--hidden", "8", "9")
+    assert "its --hidden is 8, and here it is 8 9" in line
+    (here / "run" / "settings.json").unlink()
+    line = error(capsys, "train", "--folder", "run", "--resume")
+    assert "settings.json: not found; expected the --folder of" in line
+
+
+def test_runs_on_other_data_are_not_in_one_table(here, capsys):
+    trained("a")
+    trained("b", "--likelihood", "gaussian")
+    line = error(capsys, "evaluate", "a", "b")
+    assert "b: not to be compared with a" in line
+    assert "with gaussian and" in line
+
+
+def test_runs_of_one_name_are_told_apart(here, unchecked, capsys):
+    trained("x/run")
+    trained("y/run")
+    assert main(["evaluate", "x/run", "y/run", "--samples", "5"]) == 0
+    assert re.search(r"nats per datum +x/run +y/run", capsys.readouterr().out)
+
+
+def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
+    """Ctrl-C after the first epoch: one line that says how to go on, and exit code 130."""
+    fit = train.fit
+
+    def interrupted(*args, callbacks, **words):
+        def stop(line):
+            if line.epoch == 2:
+                raise KeyboardInterrupt
+
+        return fit(*args, callbacks=[stop], **words)
+
+    monkeypatch.setattr(train, "fit", interrupted)
+    words = ["train", "--data", "pictures", "--folder", "run", *SMALL, "--epochs", "4"]
+    line = error(capsys, *words, code=130)
+    assert line == "vaelib: stopped; python -m vaelib train --folder run --resume goes on\n"
+    assert main(["sample", "run"]) == 0
+    assert "note: run is not finished, 1 of 4 epochs are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--data", "nowhere"], r"--data .*nowhere: expected digits, mnist, .* no such file"),
+        (["--data", "bad.npy"], r"bad.npy: array 'images': expected uint8 .* got int64 of shape"),
+        (["--data", "pictures/07.png"], r"07.png: expected a folder .* ends in '.png'"),
+        (["--data", "mnist"], r"train-images.* of mnist: expected it in \$VAELIB_DATA"),
+        (["--net", "conv"], r"--net conv: expected images of 28 x 28 .*got 8 x 8 and 1"),
+        (["--net", "linear", "--hidden", "8"], r"--net linear: expected no --hidden"),
+        (["--iwae", "5", "--beta", "2"], r"--iwae: expected --beta 1, got 2; leave one"),
+        (["--folder", "pictures.npy"], r"pictures.npy"),
+        (
+            ["--lr", "1e30"],
+            r"fit: .* at step .* of epoch .* Try a smaller lr than 1e\+30, --clip 1",
+        ),
+        (["--compile", "reduce-overhead"], r"fit: --compile reduce-overhead records CUDA graphs"),
+    ],
+)
+def test_errors_of_train(words, says, here, capsys):
+    np.save("bad.npy", np.full((5, 4, 4), 9))
+    given = ["--data", "pictures", "--folder", "run", "--device", "cpu", *words]
+    assert re.search(says, error(capsys, "train", *given))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], r"required: command; python -m vaelib --help lists"),
+        (["run"], r"invalid choice: 'run' .*'?train'?, '?evaluate'?, '?sample'?"),
+        (["train"], r"required: --folder; python -m vaelib train --help lists what there is"),
+        (["train", "--folder", "a", "--epoch", "3"], r"unrecognized arguments: --epoch 3"),
+        (["train", "--folder", "a", "--epochs", "0"], r"--epochs: .*whole number ≥ 1, got '0'"),
+        (["train", "--folder", "a", "--lr", "0"], r"--lr: expected a number > 0, got '0'"),
+        (["train", "--folder", "a", "--lr", "nan"], r"--lr: expected a number > 0, got 'nan'"),
+        (["train", "--folder", "a", "--beta", "x"], r"--beta: expected a number ≥ 0, got 'x'"),
+        (["train", "--folder", "a", "--net", "cnn"], r"--net: invalid choice: 'cnn'"),
+        (["evaluate", "--samples", "5"], r"required: RUN"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(words, says, capsys):
+    assert re.search(says, error(capsys, *words, code=2))
+
+
+def test_errors_of_evaluate_and_sample(here, capsys):
+    line = error(capsys, "evaluate", "nowhere")
+    assert line.startswith("vaelib: error: nowhere/settings.json: not found; expected the --folder")
+    trained()
+    assert "ends in .png" in error(capsys, "sample", "run", "--out", "a.jpg")
+    assert "ends in .npz" in error(capsys, "sample", "run", "--npz", "a")
+    line = error(capsys, "sample", "run", "--out", "pictures.npy/a.png")
+    assert "could not write" in line
+    assert "choose another place" in line
+    file = Path("run/settings.json")
+    for content in ("{", "[]", "{}", file.read_text().replace("vaelib run 1", "vaelib run 9")):
+        file.write_text(content)
+        assert "not the settings of a run of this version" in error(capsys, "sample", "run")
+
+
+def test_a_damaged_checkpoint(here, capsys):
+    trained()
+    file = Path("run") / checkpoint.NAME
+    file.write_bytes(file.read_bytes()[:100])
+    for command in (
+        ["evaluate", "run"],
+        ["sample", "run"],
+        ["train", "--resume", "--folder", "run"],
+    ):
+        assert "checkpoint.safetensors: not a whole safetensors file" in error(capsys, *command)
+    file.unlink()
+    assert "No such file or directory: run/checkpoint" in error(capsys, "sample", "run")
+
+
+def test_a_full_disk(here, capsys):
+    """A file may have 3,000 bytes: settings fit, a checkpoint does not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        line = error(capsys, "train", "--data", "pictures", "--folder", "run", "--quiet", *SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "could not write" in line
+    assert "Make room and run again with --resume" in line
+    assert "run/checkpoint.safetensors" in line
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_too_little_memory(cause, here, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise cause
+
+    monkeypatch.setattr(train, "fit", broken)
+    line = error(capsys, "train", "--data", "pictures", "--folder", "run", *SMALL)
+    assert line.startswith("vaelib: error: not enough memory; use smaller images, a smaller")
+
+
+def test_what_nobody_expected_keeps_its_traceback(here, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(train, "fit", broken)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        main(["train", "--data", "pictures", "--folder", "run", "--quiet"])
+
+
+def test_quiet_prints_nothing(here, capsys):
+    trained()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,132 @@
+"""Data, network and model from a run's settings. A new choice is a line in a table here."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaelib import data, nets
+from vaelib.cli.settings import Settings
+from vaelib.likelihood import Bernoulli, ContinuousBernoulli, Gaussian, Likelihood
+from vaelib.prior import Mixture, Prior, VampPrior
+from vaelib.vae import IWAE, VAE
+
+
+class Kind(NamedTuple):
+    """A likelihood, and what it wants of pixels."""
+
+    make: Callable[[], Likelihood]
+    pixels: data.Binarization
+
+
+class Net(NamedTuple):
+    """A pair of networks, and the hidden widths that they have if none are given."""
+
+    make: Callable[[Settings], tuple[nn.Module, nn.Module]]
+    hidden: list[int]
+
+
+def _mlp(s: Settings) -> tuple[nn.Module, nn.Module]:
+    pixels = s.height * s.width
+    return (
+        nets.MLPEncoder(pixels, s.latent, hidden=s.hidden, spread=s.spread),
+        nets.MLPDecoder(s.latent, pixels, hidden=s.hidden[::-1]),
+    )
+
+
+def _conv(s: Settings) -> tuple[nn.Module, nn.Module]:
+    if (s.height, s.width) != (28, 28) or len(s.hidden) != 1:
+        raise ValueError(
+            f"--net conv: expected images of 28 x 28 pixels and one --hidden width, got "
+            f"{s.height} x {s.width} and {len(s.hidden)}; use --net mlp"
+        )
+    (width,) = s.hidden
+    return (
+        nets.ConvEncoder(s.latent, width=width, spread=s.spread),
+        nets.ConvDecoder(s.latent, width=width),
+    )
+
+
+def _linear(s: Settings) -> tuple[nn.Module, nn.Module]:
+    if s.hidden:
+        raise ValueError("--net linear: expected no --hidden; it has no hidden layer")
+    pixels = s.height * s.width
+    return nets.LinearEncoder(pixels, s.latent), nets.MLPDecoder(s.latent, pixels, hidden=())
+
+
+DATA: dict[str, Callable[[], data.Images]] = {
+    "digits": data.digits,
+    "mnist": data.mnist,
+    "fashion-mnist": data.fashion_mnist,
+}
+NETS = {"mlp": Net(_mlp, [400, 400]), "conv": Net(_conv, [256]), "linear": Net(_linear, [])}
+LIKELIHOODS = {
+    "bernoulli": Kind(Bernoulli, "dynamic"),
+    "continuous-bernoulli": Kind(ContinuousBernoulli, "none"),
+    # From σ² = 0.14 on, the variance of Fashion-MNIST's pixels. With σ² = 1 the KL would outweigh
+    # what a pixel tells, and latent dimensions would switch off before σ² is learned.
+    "gaussian": Kind(lambda: Gaussian(logvar=-2.0), "none"),
+}
+PRIORS: dict[str, Callable[[Settings, nn.Module], Prior | None]] = {
+    "normal": lambda *_: None,  # what a model has if it is given none
+    "mixture": lambda s, _: Mixture(s.latent, s.components),
+    "vamp": lambda s, encoder: VampPrior(encoder, s.height * s.width, s.components),
+}
+
+
+def images(source: str) -> data.OwnImages:
+    """The images that ``--data`` names, with their layout."""
+    if source in DATA:
+        named = DATA[source]()
+        return data.OwnImages(named.train, named.test, 28, 28, ())
+    if not Path(source).exists():
+        raise FileNotFoundError(
+            f"--data {source}: expected {', '.join(DATA)}, a folder of PNG or JPEG files, a .npz "
+            f"or a .npy file, and there is no such file or folder"
+        )
+    return data.own(source)
+
+
+def fingerprint(pixels: Tensor) -> str:
+    """A hash by which images are known again."""
+    return hashlib.sha256(pixels.contiguous().numpy().data).hexdigest()
+
+
+def require_held_out(settings: Settings, source: str, test: Tensor) -> None:
+    """Raise unless these are the images that the run held out."""
+    if fingerprint(test) != settings.held_out:
+        raise ValueError(
+            f"{source}: the held-out images are not those of the run: the data were changed since, "
+            f"and the model may have been trained on some of them. Bring the old data back (--data "
+            f"says where they are), or train again into another --folder"
+        )
+
+
+def model(settings: Settings) -> VAE:
+    """The run's model with new weights, from its seed, on the CPU."""
+    torch.manual_seed(settings.seed)
+    encoder, decoder = NETS[settings.net].make(settings)
+    likelihood = LIKELIHOODS[settings.likelihood].make()
+    prior = PRIORS[settings.prior](settings, encoder)
+    if settings.iwae is None:
+        return VAE(encoder, decoder, likelihood=likelihood, prior=prior, beta=settings.beta)
+    if settings.beta != 1:
+        raise ValueError(
+            f"--iwae: expected --beta 1, got {settings.beta:g}; leave one of the two out"
+        )
+    return IWAE(encoder, decoder, likelihood=likelihood, prior=prior, samples=settings.iwae)
+
+
+def device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device that is there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda: torch sees no GPU here (no driver, or a torch without CUDA); use "
+            "--device cpu"
+        )
+    return torch.device(name)

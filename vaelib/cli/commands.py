@@ -1,0 +1,272 @@
+"""The three commands. Each takes what was given on the command line, by the option's name."""
+
+import io
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelib import data
+from vaelib import evaluate as evaluation
+from vaelib import train as training
+from vaelib.cli import build, options, settings
+from vaelib.cli.settings import Settings
+from vaelib.train import checkpoint
+from vaelib.train.team import Team
+from vaelib.vae import VAE
+
+
+def train(given: dict[str, Any]) -> None:
+    """Train in a folder, from the start or from its checkpoint."""
+    folder = Path(given["folder"])
+    resume, quiet = "resume" in given, "quiet" in given
+    started = (folder / checkpoint.NAME).exists()
+    if started and not resume:
+        raise FileExistsError(
+            f"{folder}: there is a checkpoint; go on from it with --resume, or choose another "
+            f"--folder"
+        )
+    if "data" in given and given["data"] not in build.DATA:
+        given["data"] = str(Path(given["data"]).resolve())
+    if started or (resume and (folder / settings.NAME).exists()):
+        ours = settings.read(folder)
+        # Data that were moved are told by what is in them, not by where they are.
+        source = given.get("data", ours.data)
+        same = {k: v for k, v in given.items() if k != "data" and (k, v) != ("device", "auto")}
+        settings.require_same(folder, ours, same)
+        images = build.images(source)
+        build.require_held_out(ours, source, images.test)
+    elif resume and "data" not in given:  # a folder's name with a mistake in it, perhaps
+        raise FileNotFoundError(
+            f"{folder}: there is no run to go on from; name its --folder, or start one with --data"
+        )
+    else:
+        images = build.images(given.get("data", options.DEFAULTS["data"]))
+        ours = _settings(given, images)
+    device = training.join(build.device(ours.device))
+    team = Team()  # under torchrun the first process speaks and writes for all
+    quiet |= team.rank > 0
+    model = build.model(ours).to(device)
+    pixels, validation = _split(images.train, ours)
+    if not quiet:
+        _introduce(ours, images, model)
+    team.agree(None)  # all have looked into the folder before anybody writes there
+    if not started and team.rank == 0:
+        settings.write(folder, ours)
+
+    def line(epoch: training.Epoch) -> None:
+        held_out = "" if math.isnan(epoch.validation) else f", validation {epoch.validation:.2f}"
+        print(
+            f"epoch {epoch.epoch} of {ours.epochs}: loss {epoch.loss:.2f}{held_out}, "
+            f"{epoch.seconds:.1f} s",
+            flush=True,
+        )
+
+    bar = sys.stderr.isatty() and not quiet  # into a file goes a line per epoch instead
+    history = training.fit(
+        model,
+        pixels,
+        epochs=ours.epochs,
+        batch_size=ours.batch_size,
+        lr=ours.lr,
+        binarization=build.LIKELIHOODS[ours.likelihood].pixels,
+        warmup=ours.warmup,
+        clip=ours.clip,
+        precision=ours.precision,
+        compile=ours.compile,
+        validation=validation,
+        patience=ours.patience,
+        callbacks=[] if bar or quiet else [line],
+        folder=folder,
+        resume=resume,
+        save_every=given.get("save_every"),
+        generator=torch.Generator(device).manual_seed(ours.seed),
+        progress=bar,
+    )
+    if not quiet:
+        seconds, run = sum(epoch.seconds for epoch in history), shlex.quote(str(folder))
+        print(
+            f"trained {len(history)} epochs in {seconds:.1f} s; the last loss is "
+            f"{history[-1].loss:.2f} nats per image\n"
+            f"next: python -m vaelib evaluate {run}\n"
+            f"      python -m vaelib sample {run}"
+        )
+
+
+def _settings(given: dict[str, Any], images: data.OwnImages) -> Settings:
+    """What was given, and a value for all that was not."""
+    chosen = options.DEFAULTS | given
+    n = len(images.train) - (0 if chosen["patience"] is None else _validation_size(images.train))
+    chosen = {
+        "hidden": build.NETS[chosen["net"]].hidden,
+        "spread": options.spread(chosen["latent"]),
+        "epochs": options.epochs(n, chosen["batch_size"]),
+        **chosen,
+        "device": build.device(chosen["device"]).type,
+        "height": images.height,
+        "width": images.width,
+        "held_out": build.fingerprint(images.test),
+    }
+    return Settings(**{name: chosen[name] for name in Settings.__dataclass_fields__})
+
+
+def _validation_size(pixels: Tensor) -> int:
+    return max(1, len(pixels) // 10)
+
+
+def _split(pixels: Tensor, ours: Settings) -> tuple[Tensor, Tensor | None]:
+    """Training and, for early stopping, validation: a random tenth, the same at each start."""
+    if ours.patience is None:
+        return pixels, None
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(ours.seed))
+    size = _validation_size(pixels)
+    return pixels[order[size:]], pixels[order[:size]]
+
+
+def _introduce(ours: Settings, images: data.OwnImages, model: VAE) -> None:
+    weights = sum(p.numel() for p in model.parameters())
+    print(
+        f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
+        f"{len(images.test):,} held out"
+    )
+    for note in images.notes:
+        print(f"note: {note}")
+    print(
+        f"{type(model).__name__}: {ours.net}, {ours.latent} latent dimensions, {ours.likelihood} "
+        f"likelihood, {weights:,} weights, on {ours.device}",
+        flush=True,
+    )
+
+
+def evaluate(given: dict[str, Any]) -> None:
+    """Print one table of all runs, on the same held-out images."""
+    folders = [Path(run) for run in given["runs"]]
+    all_settings = [settings.read(folder) for folder in folders]
+    ours = all_settings[0]
+    for folder, other in zip(folders, all_settings, strict=True):
+        if (other.held_out, other.likelihood) != (ours.held_out, ours.likelihood):
+            raise ValueError(
+                f"{folder}: not to be compared with {folders[0]}: expected the same held-out "
+                f"images and likelihood, got {other.data} with {other.likelihood} and {ours.data} "
+                f"with {ours.likelihood}; evaluate them apart"
+            )
+    device, seed = build.device(given["device"]), given["seed"]
+    source = given.get("data", ours.data)
+    test = build.images(source).test
+    build.require_held_out(ours, source, test)
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    pixels = test[order[: given["images"]]].to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    how = build.LIKELIHOODS[ours.likelihood].pixels
+    x = data.binarize(pixels, how, generator=generator)
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = given["runs"]
+    models = {
+        name: _trained(folder, other, device)
+        for name, folder, other in zip(names, folders, all_settings, strict=True)
+    }
+    drawn = f", binarized once with seed {seed}" if how == "dynamic" else ""
+    print(
+        f"{source}: {len(x):,} of {len(test):,} held-out images{drawn}, on {device}\n", flush=True
+    )
+    report = evaluation.report(models, x, samples=given["samples"], generator=generator)
+    print(report)
+    if "json" in given:
+        rows = {name.strip(): values for name, values in report.rows().items()}
+        content = {
+            "data": source,
+            "images": len(x),
+            "samples": given["samples"],
+            "seed": seed,
+            "likelihood": ours.likelihood,
+            "runs": {
+                name: {row: _number(values[i]) for row, values in rows.items()}
+                | {"trusted": score.trust.trusted}
+                for i, (name, score) in enumerate(report.scores.items())
+            },
+        }
+        _write(Path(given["json"]), (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE:
+    """The model of a run, with its weights."""
+    model = build.model(ours)
+    about = training.load(model, folder)
+    if not about["finished"]:
+        done = len(about["history"])
+        print(f"note: {folder} is not finished, {done} of {ours.epochs} epochs are done")
+    return model.to(device).eval()
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN (the sampling error of one sample, say)."""
+    return None if value is None or math.isnan(value) else value
+
+
+@torch.no_grad()
+def sample(given: dict[str, Any]) -> None:
+    """Draw images, and write them as one picture, as an array, or both."""
+    folder = Path(given["run"])
+    ours, device = settings.read(folder), build.device(given["device"])
+    out = given.get("out", None if "npz" in given else folder / "samples.png")
+    for flag, file, suffix in (("--out", out, ".png"), ("--npz", given.get("npz"), ".npz")):
+        if file is not None and Path(file).suffix != suffix:
+            raise ValueError(f"{flag} {file}: expected a name that ends in {suffix}")
+    model = _trained(folder, ours, device)
+    generator = torch.Generator(device).manual_seed(given["seed"])
+    parts = []
+    for start in range(0, given["number"], 100):  # so that memory does not depend on the number
+        x, z = model.sample(min(100, given["number"] - start), generator=generator)
+        grey = model.decode(z).mean if "mean" in given else x
+        parts.append((grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+    images = torch.cat(parts).view(-1, ours.height, ours.width).numpy()
+    what = "decoder means, which are not samples," if "mean" in given else "samples"
+    if out is not None:
+        _write(Path(out), _sheet(images))
+        print(f"{out}: {len(images)} {what} of {folder}")
+    if "npz" in given:
+        content = io.BytesIO()
+        np.savez_compressed(content, images=images)
+        _write(Path(given["npz"]), content.getvalue())
+        print(f"{given['npz']}: {len(images)} {what} of {folder}")
+
+
+def _sheet(images: np.ndarray) -> bytes:
+    """All images in a grid as one PNG, grey lines between them, enlarged if they are small."""
+    from matplotlib.image import imsave  # here, because only this command writes a picture
+
+    n, height, width = images.shape
+    columns = math.ceil(math.sqrt(n * height / width))  # about a square
+    rows = math.ceil(n / columns)
+    cells = np.full((rows * columns, height + 1, width + 1), 128, np.uint8)
+    cells[:n, :height, :width] = images
+    sheet = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
+    scale = max(1, 800 // max(sheet.shape))
+    content = io.BytesIO()
+    enlarged = sheet.repeat(scale, 0).repeat(scale, 1)
+    imsave(content, enlarged, cmap="gray", vmin=0, vmax=255, format="png")
+    return content.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A result's file, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        if part.is_file():
+            part.unlink()
+        raise OSError(
+            f"{path}: could not write {len(content):,} bytes ({error.strerror}); make room, or "
+            f"choose another place"
+        ) from error

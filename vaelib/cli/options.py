@@ -1,0 +1,330 @@
+"""What can be asked for: the commands and their options, with unit, range and default of each."""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from vaelib.cli.build import DATA, LIKELIHOODS, NETS, PRIORS
+
+N = TypeVar("N", int, float)
+
+# With these a VAE of the bundled digits ends at an ELBO of about -102 nats.
+DEFAULTS: dict[str, Any] = {
+    "data": "digits",
+    "net": "mlp",
+    "latent": 16,
+    "likelihood": "bernoulli",
+    "prior": "normal",
+    "components": 100,
+    "iwae": None,
+    "beta": 1.0,
+    "batch_size": 64,
+    "lr": 3e-3,
+    "warmup": 0,
+    "clip": None,
+    "precision": "float32",
+    "compile": False,
+    "patience": None,
+    "seed": 0,
+    "device": "auto",
+}
+STEPS, FEWEST, MOST = 3000, 10, 100  # what `epochs` aims at; 24 epochs of the digits
+WIDE = 12  # latent dimensions from which on many would switch off (see nets.MLPEncoder)
+
+
+def epochs(images: int, batch_size: int) -> int:
+    """The default number of epochs.
+
+    >>> epochs(8000, 64), epochs(60_000, 64), epochs(36, 64)
+    (24, 10, 100)
+    """
+    return min(MOST, max(FEWEST, math.ceil(STEPS / math.ceil(images / batch_size))))
+
+
+def spread(latent: int) -> float:
+    """The default spread of the initial means.
+
+    >>> spread(2), spread(16)
+    (1.0, 10.0)
+    """
+    return 10.0 if latent >= WIDE else 1.0
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"vaelib: error: {message}; {self.prog} --help lists what there is\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. An option that is not given is not in what it returns."""
+    top = _Parser(
+        prog="python -m vaelib",
+        description="Train, evaluate and sample variational autoencoders. Bounds and losses are "
+        "per image, in nats, summed over pixels.",
+        epilog="Exit codes: 0 done; 1 an error, told in one line; 2 a command line that cannot be "
+        "read; 130 stopped by Ctrl-C.",
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    for name, about, add in (
+        ("train", "train a VAE in a run folder, or go on after a break", _train),
+        ("evaluate", "measure trained VAEs on the images that were held out", _evaluate),
+        ("sample", "draw images from a trained VAE", _sample),
+    ):
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+        )
+        add(command)
+    return top
+
+
+def _train(command: argparse.ArgumentParser) -> None:
+    d = DEFAULTS
+    add = command.add_argument_group("run").add_argument
+    add(
+        "--folder",
+        required=True,
+        help="of this run: checkpoint, history.csv and settings.json; made if it is not there",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on from the folder's checkpoint, with its settings: no other option is needed. "
+        "Without a checkpoint the run starts, so that one command, which then names --data, serves "
+        "before and after a kill",
+    )
+    add(
+        "--save-every",
+        type=_whole(1),
+        metavar="STEPS",
+        help="also write a checkpoint after so many steps, 1 or more (default: after each epoch)",
+    )
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help="auto is cuda where torch sees a GPU (default auto)",
+    )
+    add(
+        "--seed",
+        type=_whole(0),
+        help="of initial weights, order and noise, 0 or more (default 0)",
+    )
+    add("--quiet", action="store_true", help="print errors only")
+
+    add = command.add_argument_group("data").add_argument
+    add(
+        "--data",
+        metavar="DATA",
+        help=f"{', '.join(DATA)} (the last two are downloaded unless $VAELIB_DATA, a Debian "
+        f"package or the cache has them), or images of your own, all of one size: a folder of PNG "
+        f"or JPEG files, a .npz file with arrays train and test, or images, or a .npy file. Arrays "
+        f"are uint8 [n, height, width] or [n, pixel], 0 to 255, or floating point in [0, 1]. "
+        f"Without an array test the last tenth is held out, at least 2 images "
+        f"(default {d['data']})",
+    )
+    add(
+        "--likelihood",
+        choices=tuple(LIKELIHOODS),
+        help="of a pixel. bernoulli binarizes the images, afresh in each step: a pixel v is 1 with "
+        "probability v / 255. The others take grey pixels v / 255, and their bounds are densities, "
+        f"not to be compared with bernoulli's (default {d['likelihood']})",
+    )
+
+    add = command.add_argument_group("model").add_argument
+    add(
+        "--net",
+        choices=tuple(NETS),
+        help=f"encoder and decoder; conv takes images of 28 x 28 pixels (default {d['net']})",
+    )
+    add(
+        "--hidden",
+        type=_whole(1),
+        nargs="+",
+        metavar="WIDTH",
+        help="widths of the hidden layers, each 1 or more; the decoder has them in reverse "
+        f"(default {', '.join(f'{k}: {_list(v.hidden)}' for k, v in NETS.items())})",
+    )
+    add("--latent", type=_whole(1), help=f"dimensions of z, 1 or more (default {d['latent']})")
+    add(
+        "--spread",
+        type=_real(0.0),
+        help="factor on the initial weights of the encoder's mean, above 0; 10 keeps more of many "
+        f"latent dimensions in use (default 10 from {WIDE} dimensions on, otherwise 1)",
+    )
+    add(
+        "--prior",
+        choices=tuple(PRIORS),
+        help="of z: N(0, I), a learned mixture of normals, or the mean of the encoder's q at "
+        f"learned pseudo-inputs (default {d['prior']})",
+    )
+    add(
+        "--components",
+        type=_whole(1),
+        help=f"of a mixture or vamp prior, 1 or more (default {d['components']})",
+    )
+    add(
+        "--iwae",
+        type=_whole(1),
+        metavar="SAMPLES",
+        help="train on the importance-weighted bound of so many samples per image, 1 or more, "
+        "instead of the ELBO (default: do not)",
+    )
+    add(
+        "--beta",
+        type=_real(0.0, included=True),
+        help="weight of the KL in the loss, 0 or more; with 1 the loss is minus the ELBO (default "
+        f"{d['beta']:g})",
+    )
+
+    add = command.add_argument_group("training").add_argument
+    add(
+        "--epochs",
+        type=_whole(1),
+        help="passes over the images, 1 or more (default: as many as make "
+        f"{STEPS:,} steps, at least {FEWEST} and at most {MOST})",
+    )
+    add(
+        "--batch-size",
+        type=_whole(1),
+        metavar="IMAGES",
+        help=f"per step, 1 or more (default {d['batch_size']})",
+    )
+    add(
+        "--lr",
+        type=_real(0.0),
+        help=f"learning rate of Adam at the first step, above 0; it falls to 0 along half a cosine "
+        f"(default {d['lr']:g})",
+    )
+    add(
+        "--warmup",
+        type=_whole(0),
+        metavar="EPOCHS",
+        help=f"over which the KL's weight rises from 0 to beta, 0 or more (default {d['warmup']})",
+    )
+    add(
+        "--clip",
+        type=_real(0.0),
+        metavar="NORM",
+        help="scale a longer gradient down to this norm, above 0 (default: never)",
+    )
+    add(
+        "--patience",
+        type=_whole(1),
+        metavar="EPOCHS",
+        help="stop after so many epochs without a better loss, 1 or more, and keep the best "
+        "weights; measured on a random tenth of the training images, which is split off (default: "
+        "never)",
+    )
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of matrix products; bfloat16 needs hardware for it (default float32)",
+    )
+    add(
+        "--compile",
+        nargs="?",
+        const=True,
+        choices=("reduce-overhead",),
+        help="compile the model by torch, half a minute once; reduce-overhead also records CUDA "
+        "graphs (default: do not)",
+    )
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("runs", nargs="+", metavar="RUN", help="a folder of train; several are seeds of one model")
+    add(
+        "--images",
+        type=_whole(2),
+        default=500,
+        help="of the held-out ones, at random, 2 or more, all if there are fewer (default 500)",
+    )
+    add(
+        "--samples",
+        type=_whole(1),
+        default=500,
+        help="K of L_K, the estimate of log p(x), 1 or more; papers take 5000, and time grows with "
+        "images times samples (default 500)",
+    )
+    add("--json", metavar="PATH", help="also write the numbers into this file (default: do not)")
+    _elsewhere(command, "of choice, binarization and noise, 0 or more (default 0)")
+
+
+def _sample(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", metavar="RUN", help="a folder of train")
+    add("--number", type=_whole(1), default=64, help="of images, 1 or more (default 64)")
+    add(
+        "--mean",
+        action="store_true",
+        help="show the decoder's mean instead of a sample of each pixel: smoother, and what many "
+        "papers print, but not a sample of the model",
+    )
+    add(
+        "--out",
+        metavar="PNG",
+        help="a sheet of all images (default RUN/samples.png, none if --npz is given)",
+    )
+    add(
+        "--npz",
+        metavar="NPZ",
+        help="the pixels: array images, uint8 [number, height, width], as --data takes them; grey "
+        "outside of [0, 1] is cut off (default: none)",
+    )
+    _elsewhere(command, "of the noise, 0 or more (default 0)")
+
+
+def _elsewhere(command: argparse.ArgumentParser, seed: str) -> None:
+    """Options of both commands that read a run, which may have been trained elsewhere."""
+    add = command.add_argument
+    if command.prog.endswith("evaluate"):
+        add("--data", help="where the run's data are, if they were moved (default: as trained)")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="to compute on; a run of a GPU is read on a CPU too (default auto)",
+    )
+    add("--seed", type=_whole(0), default=0, help=seed)
+
+
+def _list(widths: list[int]) -> str:
+    return " ".join(map(str, widths)) or "none"
+
+
+def _whole(low: int) -> Callable[[str], int]:
+    return _number(int, "a whole number", lambda v: v >= low, f"≥ {low}")
+
+
+def _real(low: float, *, included: bool = False) -> Callable[[str], float]:
+    sign = "≥" if included else ">"
+    return _number(
+        float,
+        "a number",
+        lambda v: math.isfinite(v) and (v > low or (included and v == low)),
+        f"{sign} {low:g}",
+    )
+
+
+def _number(
+    kind: Callable[[str], N], called: str, fits: Callable[[N], bool], bound: str
+) -> Callable[[str], N]:
+    """A reader of an option's value that says what it expected."""
+
+    def read(word: str) -> N:
+        try:
+            value = kind(word)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"expected {called} {bound}, got {word!r}")
+        return value
+
+    return read

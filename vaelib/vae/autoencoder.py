@@ -1,0 +1,45 @@
+"""The autoencoder, with which the VAE is compared: a point for a code, and no prior."""
+
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaelib.likelihood import Bernoulli, Likelihood
+from vaelib.vae.model import require_data, require_rows
+
+
+class Autoencoder(nn.Module):
+    """Two networks and a code between them: no prior, so it does not say where to sample a code.
+
+    Args:
+        encoder: module from ``[batch, pixels]`` to a code ``[batch, latent]``.
+        decoder, likelihood: see `DeepLatentModel`.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, *, likelihood: Likelihood | None = None
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+
+    def encode(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, "batch latent"]:
+        """The code of x, a point."""
+        require_rows(x, cast(int, self.decoder.pixels))
+        return self.encoder(x).to(x.dtype)
+
+    def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
+        """p(x | z)."""
+        return self.likelihood(self.decoder(z).to(z.dtype))
+
+    def reconstruction(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, " batch"]:
+        """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z)."""
+        require_data(x, cast(int, self.decoder.pixels), self.likelihood)
+        return self.decode(self.encode(x)).log_prob(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The loss: minus the mean of log p(x | z) over the batch. It draws nothing."""
+        return -self.decode(self.encode(x)).log_prob(x).mean()

@@ -1,0 +1,136 @@
+"""The importance-weighted autoencoder: a VAE whose loss looks at K samples together."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from vaelib.elbo import importance_weighted_bound, importance_weighted_surrogate
+from vaelib.kl import DiagonalNormal
+from vaelib.likelihood import Likelihood
+from vaelib.prior import Prior
+from vaelib.reparam import reparameterize, stop_score
+from vaelib.vae.vae import VAE
+
+
+class IWAE(VAE):
+    r"""A `VAE` that is trained on the importance-weighted bound of K samples.
+
+    $$L_K(x) = E\Big[\log \frac1K \sum_{k=1}^K w_k\Big], \qquad
+      w_k = \frac{p_\theta(x, z_k)}{q_\phi(z_k \mid x)}, \qquad z_k \sim q_\phi(z \mid x)$$
+
+    Model and encoder are those of a VAE, and so are `terms` and `elbo`; only the loss is another.
+    $L_1$ is the ELBO, and $L_K$ rises with K towards log p(x), so q need not fit the posterior as
+    closely. For the encoder it has a price: the signal in φ's gradient falls faster with K than its
+    noise (Rainforth et al.).
+
+    Its gradient goes through z and also through the parameters of log q, the score, whose mean is
+    not 0 once the weights are normalized. Reparameterizing a second time turns the score's part
+    into one that goes through z as well (Tucker et al.):
+
+    $$\nabla_\phi L_K = E\Big[\sum_k \tilde w_k^2\, \frac{\partial \log w_k}{\partial z_k}
+      \frac{\partial z_k}{\partial \phi}\Big], \qquad \tilde w_k = \frac{w_k}{\sum_j w_j}$$
+
+    The mean is the same, and the variance vanishes as q nears the posterior. θ's gradient is
+    $E[\sum_k \tilde w_k \nabla_\theta \log w_k]$ in both.
+
+    Args:
+        encoder, decoder, likelihood, prior: see `VAE`.
+        samples: K, at least 1. Each step decodes K times as much.
+        doubly_reparameterized: take φ's gradient by the second formula. It decodes twice, because
+            the weights must be known before the pass that is differentiated; both passes must
+            agree, so no dropout in the decoder.
+
+    Raises:
+        ValueError: if ``samples`` is below 1.
+
+    While ``train.fit`` warms up, log p(z) - log q(z | x) has the factor ``kl_warmup``; the loss is
+    then no bound, as that of a VAE.
+
+    References:
+        Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders (arXiv:1509.00519);
+        Tucker, Lawson, Gu and Maddison, Doubly Reparameterized Gradient Estimators for Monte Carlo
+        Objectives (arXiv:1810.04152); Rainforth et al., Tighter Variational Bounds are Not
+        Necessarily Better (arXiv:1802.04537).
+
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> mlp = {"hidden": (200, 200), "activation": nn.Tanh}  # section 5 of Burda et al.
+    >>> model = IWAE(MLPEncoder(784, 50, **mlp), MLPDecoder(50, 784, **mlp), samples=5)
+    >>> model.noise(20).shape
+    torch.Size([5, 20, 50])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        likelihood: Likelihood | None = None,
+        prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
+        samples: int = 5,
+        doubly_reparameterized: bool = False,
+    ) -> None:
+        super().__init__(encoder, decoder, likelihood=likelihood, prior=prior)
+        if samples < 1:
+            raise ValueError(f"IWAE: expected samples ≥ 1, got {samples}")
+        self.samples = samples
+        self.doubly_reparameterized = doubly_reparameterized
+
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the networks."""
+        return f"samples={self.samples}, doubly_reparameterized={self.doubly_reparameterized}"
+
+    def noise(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "samples n latent"]:
+        """The standard normal noise ε of K samples for each of n data."""
+        return self._zeros.new_empty(self.samples, n, self.latent).normal_(generator=generator)
+
+    def log_weights(
+        self, x: Float[Tensor, "batch pixel"], eps: Float[Tensor, "samples batch latent"]
+    ) -> Float[Tensor, "samples batch"]:
+        r"""$\log w_k$ of the z that the noise makes, in nats, with the plain gradient.
+
+        Args:
+            x: data, shape ``[batch, pixels]``; its values are not checked.
+            eps: standard normal noise, of any number of samples.
+        """
+        q = self.encode(x)
+        return self._log_weights(x, q, reparameterize(q.loc, q.logvar, eps))
+
+    def forward(
+        self,
+        x: Tensor,
+        eps: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The loss: minus the mean over the batch of the bound's estimate, in nats per datum.
+
+        Args:
+            x: data, shape ``[batch, pixels]``; its values are not checked.
+            eps: ``noise(len(x))``, or with another number of samples; drawn if None.
+            generator: used only when ``eps`` is None.
+        """
+        if eps is None:
+            eps = self.noise(len(x), generator=generator)
+        if not self.doubly_reparameterized:
+            return -importance_weighted_bound(self.log_weights(x, eps)).mean()
+        q = self.encode(x)
+        z = reparameterize(q.loc, q.logvar, eps)
+        # Detached, not under no_grad: autocast keeps the weights that it casts. In some versions of
+        # torch the second pass would find them without a graph, and θ get no gradient.
+        share = torch.softmax(self._log_weights(x, q, z).detach(), 0)
+        # The surrogate multiplies every gradient by the share; on its way to φ one passes here too.
+        # During a warm-up with the factor t the score is t times as large, and so is what replaces
+        # it: t share² + (1 - t) share.
+        passed = 1 - self.kl_warmup * (1 - share)
+        z = z.detach() + passed[..., None] * (z - z.detach())
+        log_w = self._log_weights(x, stop_score(q), z)
+        bound, surrogate = importance_weighted_bound(log_w), importance_weighted_surrogate(log_w)
+        # The value of the one with the gradient of the other.
+        return -(bound.detach() + surrogate - surrogate.detach()).mean()
+
+    def _log_weights(self, x: Tensor, q: DiagonalNormal, z: Tensor) -> Tensor:
+        log_ratio = self.prior.log_prob(z) - q.log_prob(z)
+        return self.log_likelihood(x, z) + self.kl_warmup * log_ratio

@@ -1,0 +1,158 @@
+"""The model, without inference: what z says of x, and where z comes from."""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
+
+from vaelib.kl import DiagonalNormal
+from vaelib.likelihood import Bernoulli, Likelihood
+from vaelib.prior import Prior
+from vaelib.reparam import reparameterize
+
+
+class ObservationModel(nn.Module):
+    r"""$p_\theta(x \mid z)$: a decoder, and a likelihood whose parameters it returns.
+
+    Args:
+        decoder: module from ``[batch, latent]`` to ``[batch, pixels]`` with integer attributes
+            ``latent`` and ``pixels``; see `vaelib.nets`. Where the likelihood has several numbers
+            for a pixel, to ``[batch, pixels * per_pixel]``.
+        likelihood: what the decoder's output means; must fit the data. see `vaelib.likelihood`.
+            `~vaelib.likelihood.Bernoulli`, for binarized pixels, if None.
+
+    Raises:
+        TypeError: if the decoder lacks an attribute.
+    """
+
+    def __init__(self, decoder: nn.Module, *, likelihood: Likelihood | None = None) -> None:
+        super().__init__()
+        for name in ("latent", "pixels"):
+            if not hasattr(decoder, name):
+                raise TypeError(
+                    f"expected a decoder with an integer attribute `{name}`, got "
+                    f"{type(decoder).__name__} without one; set decoder.{name} = …"
+                )
+        self.decoder = decoder
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.latent, self.pixels = cast(int, decoder.latent), cast(int, decoder.pixels)
+        self._zeros: Tensor
+        # A buffer, so that priors and noise follow the model to its device and precision.
+        self.register_buffer("_zeros", torch.zeros(self.latent), persistent=False)
+
+    def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
+        """p(x | z), a distribution over x: its ``mean`` is not a sample of x.
+
+        Raises:
+            ValueError: if z, or what the decoder makes of it, has another size than it should.
+        """
+        if z.shape[-1] != self.latent:
+            raise ValueError(f"expected z of shape [*batch, {self.latent}], got {tuple(z.shape)}")
+        # Networks may compute in bfloat16 (train.fit's precision); densities are not for 8 bits.
+        raw = self.decoder(z.reshape(-1, self.latent)).to(z.dtype)
+        size = self.pixels * self.likelihood.per_pixel
+        if raw.shape[-1] != size:
+            raise ValueError(
+                f"expected a decoder that returns {self.pixels} pixels x "
+                f"{self.likelihood.per_pixel} numbers for {type(self.likelihood).__name__} = "
+                f"{size}, got {raw.shape[-1]}; choose a decoder of that size"
+            )
+        return self.likelihood(raw.reshape(*z.shape[:-1], size))
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z), summed over pixels, in nats, shape ``[*batch]``."""
+        return self.decode(z).log_prob(x)
+
+    def require_data(self, x: Tensor) -> None:
+        """Raise unless x is a non-empty batch that the likelihood gives a density to."""
+        require_data(x, self.pixels, self.likelihood)
+
+
+class DeepLatentModel(ObservationModel):
+    r"""$p_\theta(x, z) = p(z)\, p_\theta(x \mid z)$: a prior, a decoder and a likelihood.
+
+    Args:
+        decoder, likelihood: see `ObservationModel`.
+        prior: p(z), a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal``, or a
+            `~vaelib.prior.Prior`, which is trained with the model; N(0, I) if None.
+
+    Raises:
+        TypeError: if the decoder lacks an attribute.
+        ValueError: if prior and decoder have another size of z.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        *,
+        likelihood: Likelihood | None = None,
+        prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
+    ) -> None:
+        super().__init__(decoder, likelihood=likelihood)
+        if isinstance(prior, Prior) and prior.latent != self.latent:
+            raise ValueError(
+                f"expected prior and decoder for one size of z, got {prior.latent} and "
+                f"{self.latent}; make the prior for {self.latent}"
+            )
+        self._prior = prior
+
+    @property
+    def prior(self) -> DiagonalNormal | MultivariateNormal | MixtureSameFamily:
+        """p(z), with its parameters as they are now."""
+        if self._prior is None:
+            return DiagonalNormal(self._zeros, self._zeros)
+        return self._prior() if isinstance(self._prior, Prior) else self._prior
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) = log p(z) + log p(x | z), in nats, shape ``[*batch]``."""
+        return self.prior.log_prob(z) + self.log_likelihood(x, z)
+
+    def log_joint_pairs(
+        self, x: Float[Tensor, "batch pixel"], z: Float[Tensor, "cells latent"]
+    ) -> Float[Tensor, "batch cells"]:
+        """log p(x, z) of every x with every z, in nats: what `vaelib.latent.grid_evidence` sums."""
+        self.require_data(x)
+        log_likelihood = self.likelihood.log_prob_pairs(x, self.decoder(z))
+        return log_likelihood + self.prior.log_prob(z)
+
+    def sample(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n latent"]]:
+        """n pairs (x, z) by ancestral sampling: z from the prior, then x given z."""
+        if isinstance(self._prior, Prior):
+            z = self._prior.sample(n, generator=generator)
+            return self.likelihood.sample(self.decoder(z), generator), z
+        eps = self._zeros.new_empty(n, self.latent).normal_(generator=generator)
+        if isinstance(self._prior, MultivariateNormal):
+            z = self._prior.loc + eps @ self._prior.scale_tril.mT
+        elif self._prior is None:
+            z = eps
+        else:
+            z = reparameterize(self._prior.loc, self._prior.logvar, eps)
+        return self.likelihood.sample(self.decoder(z), generator), z
+
+
+def require_rows(x: Tensor, pixels: int) -> None:
+    """What can be checked without reading a value."""
+    if not x.is_floating_point():
+        raise TypeError(
+            f"expected floating-point data, got {x.dtype}; vaelib.data.binarize turns uint8 pixels "
+            f"into what a likelihood takes"
+        )
+    if x.ndim != 2 or x.shape[1] != pixels or len(x) == 0:
+        raise ValueError(
+            f"expected data of shape [batch, {pixels}] with batch > 0, got {tuple(x.shape)}"
+        )
+
+
+def require_data(x: Tensor, pixels: int, likelihood: Likelihood) -> None:
+    """The same, and that every value has a density."""
+    require_rows(x, pixels)
+    if not likelihood.support.check(x).all():
+        found = "NaN" if x.isnan().any() else f"{x.min().item():.3g} … {x.max().item():.3g}"
+        raise ValueError(
+            f"expected data that {type(likelihood).__name__} gives a density to: "
+            f"{likelihood.remedy}. Got values {found}"
+        )
