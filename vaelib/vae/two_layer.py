@@ -94,7 +94,7 @@ class TwoLayerVAE(ObservationModel):
 
     @property
     def noise_size(self) -> int:
-        """How many standard normals one sample needs: n1 + n2."""
+        """The number of standard normals that one sample needs, n1 + n2."""
         return len(self._zeros) + len(self._zeros_top)
 
     def noise(
