@@ -19,7 +19,8 @@ class IWAE(VAE):
     $$L_K(x) = E\Big[\log \frac1K \sum_{k=1}^K w_k\Big], \qquad
       w_k = \frac{p_\theta(x, z_k)}{q_\phi(z_k \mid x)}, \qquad z_k \sim q_\phi(z \mid x)$$
 
-    Model and encoder are those of a VAE, and so are `VAE.terms` and `VAE.elbo`; only the loss is another.
+    Model and encoder are those of a VAE, and so are `VAE.terms` and `VAE.elbo`; only the loss is
+    another.
     $L_1$ is the ELBO, and $L_K$ rises with K towards log p(x), so q need not fit the posterior as
     closely. For the encoder it has a price: the signal in φ's gradient falls faster with K than its
     noise (Rainforth et al.).
