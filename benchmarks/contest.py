@@ -12,11 +12,13 @@ import products
 import torch
 from torch import Tensor, nn
 
-from vaelib import nets, train
+from vaelib import data, evaluate, nets, train
 from vaelib.vae import VAE
 
 EPOCH = 60_000  # images: what seconds are given for
 BATCH, LR, LATENT = 128, 1e-3, 20
+# Seeds of the one binarization of the test images, and of the noise in what is computed from them.
+TEST_SEED, NOISE_SEED = 1000, 2000
 
 
 def example(*, seed: int, latent: int = LATENT) -> VAE:
@@ -49,28 +51,52 @@ def loop(name: str, function: Callable[..., None]) -> Contender:
 def fit(precision: str, compiled: bool | str) -> Contender:
     """`vaelib.train.fit`, at a constant learning rate as the others have."""
 
-    def run(model: VAE, pixels: Tensor, *, epochs: int, seed: int, after_epoch: Callable) -> None:
-        train.fit(
+    def run(model: VAE, pixels: Tensor, *, after_epoch: Callable, **rest) -> None:
+        train_by_fit(
             model,
             pixels,
-            epochs=epochs,
-            batch_size=BATCH,
-            lr=LR,
-            schedule=train.constant,
-            generator=torch.Generator(next(model.parameters()).device).manual_seed(seed),
             precision=precision,
-            compile=compiled,
+            compiled=compiled,
+            schedule=train.constant,
             callbacks=[lambda _: after_epoch()],
-            progress=False,
+            **rest,
         )
 
     suffix = {False: "", True: " compiled"}.get(compiled, f" {compiled}")
     return Contender(f"fit {precision}{suffix}", run, precision, compiled)
 
 
+def train_by_fit(
+    model: VAE,
+    pixels: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    precision: str,
+    compiled: bool | str,
+    schedule: Callable[[float], float],
+    lr: float = LR,
+    callbacks: Sequence[Callable] = (),
+) -> list[train.Epoch]:
+    """`vaelib.train.fit` with the batch of all that is compared."""
+    return train.fit(
+        model,
+        pixels,
+        epochs=epochs,
+        batch_size=BATCH,
+        lr=lr,
+        schedule=schedule,
+        generator=torch.Generator(next(model.parameters()).device).manual_seed(seed),
+        precision=precision,
+        compile=compiled,
+        callbacks=callbacks,
+        progress=sys.stderr.isatty() and not callbacks,
+    )
+
+
 def fits(device: torch.device, *, eager: bool = False) -> list[Contender]:
     """`fit` in each precision; eager, compiled, and on a GPU as a CUDA graph."""
-    modes: list[bool | str] = [False, True, "reduce-overhead"]
+    modes: list[bool | str] = [False, True, "cuda-graph"]
     modes = modes[:1] if eager else modes if device.type == "cuda" else modes[:2]
     return [fit(precision, mode) for precision in ("float32", "bfloat16") for mode in modes]
 
@@ -157,7 +183,7 @@ def race(
             except ImportError as error:
                 result.reasons[contender.name] = f"{error}; it is optional: see --help"
                 continue
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # whatever it is, the others go on
                 if number > 0:
                     raise
                 result.reasons[contender.name] = f"{type(error).__name__}: {error}"
@@ -168,6 +194,43 @@ def race(
         running = [c for c in running if c.name not in result.reasons]
     note("")
     return result
+
+
+def held_out(images: data.Images, device: torch.device) -> Tensor:
+    """The test images, binarized once for all that is compared."""
+    generator = torch.Generator().manual_seed(TEST_SEED)
+    return data.binarize(images.test, generator=generator).to(device)
+
+
+def held_out_elbos(
+    contenders: Sequence[Contender],
+    images: data.Images,
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    device: torch.device,
+) -> dict[str, list[float]]:
+    """The test ELBO of each contender and seed, in nats per datum; the same weights to start."""
+    x = held_out(images, device)
+    elbos: dict[str, list[float]] = {}
+    for contender in contenders:
+        for seed in seeds:
+            note(f"test ELBO: {contender.name}, seed {seed}")
+            model = example(seed=seed).to(device)
+            contender.train(model, images.train, epochs=epochs, seed=seed, after_epoch=lambda: None)
+            noise = torch.Generator(device).manual_seed(NOISE_SEED)
+            result = evaluate.elbo(model, x, samples=10, generator=noise)
+            elbos.setdefault(contender.name, []).append(result.elbo)
+    note("")
+    return elbos
+
+
+def noise_images() -> data.Images:
+    """Random images, few: for a run that only shows that everything runs."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (4 * BATCH, 784), dtype=torch.uint8, generator=generator)
+    labels = torch.zeros(len(pixels), dtype=torch.uint8)
+    return data.Images(pixels, labels, pixels[:BATCH], labels[:BATCH])
 
 
 def spread(values: Sequence[float], form: str = ".2f", unit: str = "") -> str:

@@ -16,54 +16,25 @@ The targets are for two idle cores with AVX512-BF16, and GOMP_SPINCOUNT=1000 as 
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 import contest
+import paper
 import products
+import provenance
 import textbook
 import torch
-from contest import BATCH, EPOCH, LR, Contender, Result, note, spread
+from contest import BATCH, EPOCH, Contender, Result, spread
 from growth import growth
-from torch import Tensor, nn
+from torch import Tensor
 
-import vaelib
-from vaelib import data, evaluate, nets, train
+from vaelib import data, evaluate
 from vaelib.vae import VAE
 
-ROOT = Path(__file__).resolve().parent.parent
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 BASE, RIVAL, EAGER = "TensorDataset loop", "pythae", "fit float32"
-
-
-def held_out_elbos(
-    contenders: Sequence[Contender],
-    images: data.Images,
-    *,
-    seeds: Sequence[int],
-    epochs: int,
-    device: torch.device,
-) -> dict[str, list[float]]:
-    """The test ELBO of each contender and seed, in nats per datum; the same weights to start."""
-    x = data.binarize(images.test, generator=torch.Generator().manual_seed(1000)).to(device)
-    elbos: dict[str, list[float]] = {}
-    for contender in contenders:
-        for seed in seeds:
-            note(f"test ELBO: {contender.name}, seed {seed}")
-            model = contest.example(seed=seed).to(device)
-            contender.train(model, images.train, epochs=epochs, seed=seed, after_epoch=lambda: None)
-            noise = torch.Generator(device).manual_seed(2000)
-            result = evaluate.elbo(model, x, samples=10, generator=noise)
-            elbos.setdefault(contender.name, []).append(result.elbo)
-    note("")
-    return elbos
 
 
 def compare(
@@ -98,9 +69,7 @@ def compare(
     pixels = images.train[:size]
     result = contest.race([*trainers, *bare], contest.example, pixels, rounds=rounds, device=device)
     running = [c for c in trainers if c.name not in result.reasons]
-    elbos = (
-        held_out_elbos(running, images, seeds=seeds, epochs=epochs, device=device) if seeds else {}
-    )
+    elbos = contest.held_out_elbos(running, images, seeds=seeds, epochs=epochs, device=device)
     table(trainers, result, elbos, seeds=seeds, epochs=epochs)
     for name in (b.name for b in bare if b.name in result.seconds):
         rates = [products.flop(step) / BATCH * EPOCH / s / 1e9 for s in result.seconds[name]]
@@ -190,46 +159,21 @@ def targets(result: Result, elbos: dict[str, list[float]]) -> list[dict]:
     return records
 
 
-def iwae_network(*, seed: int) -> VAE:
-    """784-200-200-50 with tanh: one stochastic layer of Burda et al. (arXiv:1509.00519)."""
-    torch.manual_seed(seed)
-    net = {"hidden": (200, 200), "activation": nn.Tanh}
-    return VAE(nets.MLPEncoder(784, 50, **net), nets.MLPDecoder(50, 784, **net))
-
-
 def iwae(
     images: data.Images, *, device: torch.device, size: int, epochs: int, seed: int, eager: bool
 ) -> dict:
     """Train the IWAE paper's network with the plain ELBO, in this machine's fastest setting."""
     torch.compiler.reset()  # code compiled for another network counts towards dynamo's limit
-    result = contest.race(
-        contest.fits(device, eager=eager),
-        iwae_network,
-        images.train[:size],
-        rounds=2,
-        device=device,
-    )
+    contenders = contest.fits(device, eager=eager)
+    result = contest.race(contenders, paper.network, images.train[:size], rounds=2, device=device)
     for name, reason in result.reasons.items():
         print(f"{name:<28} not run. {reason}")
-    fastest = next(c for c in contest.fits(device, eager=eager) if c.name == result.fastest_fit())
-    model = iwae_network(seed=seed).to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    start = time.perf_counter()
-    train.fit(
-        model,
-        images.train,
-        epochs=epochs,
-        batch_size=BATCH,
-        lr=LR,
-        schedule=lambda share: 1 - 0.9 * share,  # 1e-3 to 1e-4, in a straight line
-        generator=generator,
-        precision=fastest.precision,
-        compile=fastest.compiled,
-        progress=sys.stderr.isatty(),
-    )
-    seconds = time.perf_counter() - start
-    x = data.binarize(images.test, generator=torch.Generator().manual_seed(1000)).to(device)
-    elbo = evaluate.elbo(model, x, samples=10, generator=generator)
+    fastest = next(c for c in contenders if c.name == result.fastest_fit())
+    model = paper.network(seed=seed).to(device)
+    seconds = paper.train(model, images.train, fastest, epochs=epochs, seed=seed)
+    x = contest.held_out(images, device)
+    noise = torch.Generator(device).manual_seed(contest.NOISE_SEED)
+    elbo = evaluate.elbo(model, x, samples=10, generator=noise)
     active = int(evaluate.active_units(model, x).sum())
     print(
         f"784-200-200-50, {epochs} epochs, {fastest.name}, seed {seed}: test ELBO {elbo.elbo:.2f} "
@@ -246,27 +190,6 @@ def iwae(
         "seconds": seconds,
         "not_run": result.reasons,
     }
-
-
-def machine(device: torch.device) -> dict:
-    """What the numbers depend on: processor, its features, threads, and how busy it was before."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = fields.get("flags", "").split()
-    found = {
-        "processor": fields.get("model name") or platform.processor() or platform.machine(),
-        "features": [name for name in FEATURES if name in flags],
-        "torch_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
 
 
 def arguments() -> argparse.Namespace:
@@ -299,27 +222,14 @@ def main() -> None:
     options = arguments()
     device, quick = options.device, options.quick
     if quick:
-        noise = torch.Generator().manual_seed(0)
-        shape = (4 * BATCH, 784)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
-        labels = torch.zeros(len(pixels), dtype=torch.uint8)
-        images = data.Images(pixels, labels, pixels[:BATCH], labels[:BATCH])
+        images = contest.noise_images()
         rounds, size, seeds = min(options.rounds, 2), 2 * BATCH, range(1)
     else:
         images = data.fashion_mnist()
         rounds, seeds = options.rounds, range(options.seeds)
         size = options.slice or (EPOCH if device.type == "cuda" else 12_800)
-    record = {
-        "command": " ".join(["python", "benchmarks/speed.py", *sys.argv[1:]]),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip(),
-        "device": str(device),
-        "machine": machine(device),
-        "seeds": list(seeds),
-        "versions": {"vaelib": vaelib.__version__, "torch": torch.__version__},
-        "date": date.today().isoformat(),
-    }
+    command = " ".join(["benchmarks/speed.py", *sys.argv[1:]])
+    record = {**provenance.origin(command, device), "seeds": list(seeds)}
     print(json.dumps(record["machine"]))
     if record["machine"]["load_before"] > 0.3:
         print("this machine was not idle before the run: believe its times less")

@@ -1,12 +1,137 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and ``--device cuda``, which runs them on a GPU."""
+
+import sys
+from pathlib import Path
 
 import jaxtyping
 import pooch
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
+import vaelib
 from vaelib import data
 from vaelib.latent import LinearGaussian
+
+# What says nothing about a GPU, by file or by test, and why. Everything else is run on it.
+OF_THE_CPU = {
+    "browser/": "pages, in a browser",
+    "test_benchmarks": "its numbers are those of recorded runs",
+    "test_checks": "learners' answers are checked where the notebooks run",
+    "test_course": "it reads files",
+    "test_data": "data are read into main memory; fit takes them to the GPU",
+    "test_device": "its GPU is played by the CPU",
+    "test_exercises": "notebooks run on a CPU",
+    "test_figures": "figures draw from main memory",
+    "test_grading": "notebooks run on a CPU",
+    "test_learner": "it reads files",
+    "test_main": "commands have a --device of their own, and run in processes of their own",
+    "test_notebooks": "notebooks run on a CPU",
+    "test_oracles": "oracles are NumPy",
+    "test_packaging": "it reads files",
+    "test_plots": "pictures are drawn from main memory",
+    "test_retraining": "a page trains on the CPU",
+    "test_soak": "many seeds of what others try with one",
+    "test_sweep": "it repeats a recorded run of a CPU",
+    "test_train_resume.py::test_killed": "its processes fork, which CUDA does not survive",
+    "test_train_resume.py::test_compiled_and_killed": "the same, with a C++ compiler",
+    "test_train_team": "its processes talk by gloo",
+    "test_train.py::test_the_processor_is_asked": "the processor is the CPU",
+    "test_train.py::test_what_the_machine_cannot_do": "its machine is a CPU",
+}
+# And what says nothing without one.
+OF_A_GPU = {"test_gpu"}
+
+NAMES = "arange as_tensor empty eye full linspace ones rand randint randn randperm tensor zeros"
+FACTORIES = {getattr(torch, name) for name in NAMES.split()}
+MODE = pytest.StashKey()
+ARRAY, NUMPY, FROM = torch.Tensor.__array__, torch.Tensor.numpy, torch.from_numpy
+
+
+class OnDevice(TorchFunctionMode):
+    """Tests, and the layers of the models that they build, make their tensors on a device.
+
+    As a user would do it with ``model.to(device)`` and ``device=`` in each of his lines. The
+    functions of vaelib are left alone, unlike by ``torch.set_default_device``: one that makes a
+    tensor in the wrong place shall fail.
+    """
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        factory = function in FACTORIES and kwargs.get("device") is None
+        if factory and not called_by_the_package():
+            kwargs = kwargs | {"device": self.device}
+        return function(*args, **kwargs)
+
+
+def called_by_the_package():
+    """Whether torch is called by a function of vaelib that is no constructor."""
+    frame, skip = sys._getframe(1), (str(Path(torch.__file__).parent), __file__)
+    while frame.f_code.co_filename.startswith(skip) or frame.f_code.co_name.startswith("<"):
+        if frame.f_back is None:  # a module
+            return False
+        frame = frame.f_back
+    inside = frame.f_code.co_filename.startswith(str(Path(vaelib.__file__).parent))
+    return inside and frame.f_code.co_name != "__init__"
+
+
+def go_to(device):
+    """Let tests make tensors and generators there, and hand tensors of there to NumPy."""
+
+    class Generator(torch.Generator):  # a class: isinstance and annotations go on
+        def __new__(cls, device=device):
+            return super().__new__(cls, device)
+
+    def here(t):
+        return t if called_by_the_package() else t.detach().cpu()
+
+    def there(array):
+        return FROM(array) if called_by_the_package() else FROM(array).to(device)
+
+    torch.Generator, torch.from_numpy = Generator, there
+    torch.Tensor.__array__ = lambda self, dtype=None: ARRAY(here(self), dtype)
+    torch.Tensor.numpy = lambda self, **options: NUMPY(here(self), **options)
+    torch.backends.cudnn.allow_tf32 = False  # ten bits would need wider bounds than the CPU's
+    mode = OnDevice(device)
+    mode.__enter__()
+    return mode
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where the tests' models and data are",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("device") == "cuda":
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--device cuda: torch sees no GPU here; leave --device out")
+        config.stash[MODE] = go_to(torch.device("cuda"))
+
+
+def pytest_collection_modifyitems(config, items):
+    gpu = config.getoption("device") == "cuda"
+    out = OF_THE_CPU if gpu else OF_A_GPU
+    elsewhere = [item for item in items if any(f"/{name}" in item.nodeid for name in out)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.fixture
+def as_users_do(pytestconfig):
+    """A test of a GPU that says itself where its tensors are, and compiles."""
+    mode = pytestconfig.stash[MODE]
+    mode.__exit__(None, None, None)
+    yield
+    mode.__enter__()
 
 
 @pytest.fixture
@@ -45,7 +170,7 @@ def no_download():
 
 @pytest.fixture(scope="session")
 def digits():
-    return data.digits()
+    return data.Images(*map(torch.as_tensor, data.digits()))  # on the tests' device
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -87,25 +88,29 @@ def try_to_kill(kills: int, root: Path, moments: random.Random, how: tuple[str, 
     run(root / "alone", *how)
     duration = time.perf_counter() - start
     expected = state(root / "alone")
-    killed, ended, within = 0, 0, 0
-    while killed < kills or not ended:
+    killed, ended, within, broken = 0, 0, 0, True
+    while killed < kills or broken:  # what the last kill left is brought to its end too
         folder = root / f"killed{ended}"
         child = os.fork()
         if not child:
-            run(folder, *how)
+            try:
+                run(folder, *how)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)  # not up to main, which would remove the parent's folder
             os._exit(0)
         if killed < kills:
             time.sleep(moments.uniform(0, duration))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
-            killed += 1
+            killed, broken = killed + 1, True
             file = folder / checkpoint.NAME
             within += file.exists() and checkpoint.read(file)[1]["position"] > 0
         elif status or not same(state(folder), expected):
             return {"killed": killed, "ended": ended, "equal": False}
         else:
-            ended += 1
+            ended, broken = ended + 1, False
     return {"killed": killed, "ended": ended, "within an epoch": within, "equal": True}
 
 

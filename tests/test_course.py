@@ -62,6 +62,13 @@ POINTS = {
     "folded-vae-1": "neighbours",
     "folded-vae-2": "the bottleneck",
     "folded-vae-3": "a learned mixture prior",
+    "point-train-1": "where the time goes, and what each change gains",
+    "point-train-2": "one script: CPU, GPU, several processes",
+    "point-train-3": "ELBO, L_K and when not to trust it, active units, several seeds",
+    "point-train-4": "recorded runs, shown as what they are",
+    "folded-train-1": "a checkpoint that survives a break",
+    "folded-train-2": "dynamic binarization",
+    "folded-train-3": "the convolutional network",
 }
 MISTAKES = {
     "latent": ["log-evidence-at-most-zero", "train-and-test-concatenated"],
@@ -135,7 +142,7 @@ def shows(cell):
 
 
 def test_the_arc_is_in_order():
-    assert CHAPTERS == ["latent", "amortized", "kl", "elbo", "reparam", "vae"]
+    assert CHAPTERS == ["latent", "amortized", "kl", "elbo", "reparam", "vae", "train"]
 
 
 @pytest.mark.parametrize("tag", POINTS)

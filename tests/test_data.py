@@ -1,7 +1,9 @@
 """data: the bundled digits are the right ones, binarization is exact, bad files are refused."""
 
+import base64
 import gzip
 import hashlib
+import json
 import re
 
 import numpy as np
@@ -181,3 +183,20 @@ def test_without_a_network_the_error_says_where_it_looked(small, monkeypatch):
     monkeypatch.delenv("VAELIB_DATA")
     with pytest.raises(ConnectionError, match=r"small: expected it in \$VAELIB_DATA.*set VAELIB"):
         data._load(source)
+
+
+def test_a_record_is_read_as_it_is(monkeypatch, tmp_path):
+    """One without points, as benchmarks/runs.py writes them, and one with pictures in a point."""
+    (tmp_path / "results").mkdir()
+    runs = {"command": "python runs.py", "iwae": [{"k": 5, "log_evidence": -235.5}]}
+    grey = base64.b64encode(bytes([0, 51, 255] + 781 * [0])).decode()
+    for name, record in (("runs-cuda", runs), ("points", {"points": [{"means": grey}, {}]})):
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps(record))
+    monkeypatch.setattr(data, "_PACKAGE", tmp_path)
+    assert data.recorded("runs-cuda") == runs
+    first, second = data.recorded("points")["points"]
+    torch.testing.assert_close(first["means"][:, :4], torch.tensor([[0.0, 0.2, 1.0, 0.0]]))
+    assert first["means"].shape == (1, 784)
+    assert second == {}
+    with pytest.raises(ValueError, match="no record 'runs-cpu'; there are points, runs-cuda"):
+        data.recorded("runs-cpu")

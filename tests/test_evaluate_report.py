@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from vaelib import evaluate, nets
+from vaelib.evaluate import table
+from vaelib.kl import DiagonalNormal
 from vaelib.vae import VAE
 
 
@@ -44,7 +46,7 @@ def test_every_number_is_that_of_its_part(x):
     for model in models.values():
         bound = evaluate.elbo(model, x, samples=3, generator=generator)
         evidence = evaluate.log_evidence(model, x, samples=40, generator=generator)
-        evaluate.trust(model, x, samples=40, encoder=evidence, generator=generator)
+        found = evaluate.trust(model, x, samples=40, encoder=evidence, generator=generator)
         exact = evaluate.grid_log_evidence(model, x, points=60).log_evidence
         values = evidence.log_evidence.tolist()
         sampling = math.sqrt(sum(s**2 for s in evidence.standard_error.tolist())) / 60
@@ -60,6 +62,7 @@ def test_every_number_is_that_of_its_part(x):
                 "L_40": statistics.fmean(values),
                 "L_40's standard error": statistics.stdev(values) / math.sqrt(60),
                 "of that, sampling": sampling,
+                "too low by at least": max(found.shortfall, 0.0),
                 "effective samples": statistics.median_low(evidence.effective_sample_size.tolist()),
                 "active units": active,
                 "log p(x) on a grid": statistics.fmean(exact.tolist()),
@@ -82,16 +85,23 @@ def test_every_number_is_that_of_its_part(x):
     assert "of 2, variance of q's mean over these data > 0.01" in str(report)
 
 
-def test_the_warning_stands_where_the_encoder_misses(x):
-    good, bad = tiny(0), tiny(0)
+def missing():
+    """A model whose posteriors are near the prior, and an encoder that is far from it."""
+    model = tiny(0)
     with torch.no_grad():
-        for model in (good, bad):
-            model.decoder[0].weight.mul_(0.1)  # z matters little: every posterior is near the prior
-            for head in (model.encoder.loc, model.encoder.logvar):
-                head.weight.zero_()
-                head.bias.zero_()
-        bad.encoder.loc.bias.fill_(3)
-        bad.encoder.logvar.bias.fill_(-3)
+        model.decoder[0].weight.mul_(0.1)
+        for head in (model.encoder.loc, model.encoder.logvar):
+            head.weight.zero_()
+        model.encoder.loc.bias.fill_(3)
+        model.encoder.logvar.bias.fill_(-3)
+    return model
+
+
+def test_the_warning_stands_where_the_encoder_misses(x):
+    good, bad = missing(), missing()
+    with torch.no_grad():
+        for head in (good.encoder.loc, good.encoder.logvar):
+            head.bias.zero_()
     report = evaluate.report(
         [good, bad], x, samples=300, generator=torch.Generator().manual_seed(1)
     )
@@ -101,6 +111,49 @@ def test_the_warning_stands_where_the_encoder_misses(x):
         "WARNING, seed 1"
     ]
     assert f"at least {trust[1].shortfall:.2f} nats too low" in str(report)
+
+
+def test_a_refined_q_has_rows_of_its_own_and_shortens_the_warning(x, monkeypatch):
+    model, seed = missing(), torch.Generator().manual_seed
+    q = DiagonalNormal(torch.zeros(60, 2), torch.zeros(60, 2))  # the prior, near every posterior
+    monkeypatch.setattr(table, "refined_q", lambda *_, **__: q)
+    report = evaluate.report(model, x, samples=300, refine=True, check=5, generator=seed(1))
+    generator = seed(1)
+    evaluate.elbo(model, x, samples=10, generator=generator)
+    low = evaluate.log_evidence(model, x, samples=300, generator=generator)
+    high = evaluate.log_evidence(model, x, samples=300, q=q, generator=generator)
+    rows, values = report.rows(), high.log_evidence.tolist()
+    assert rows["L_300"] == [pytest.approx(low.log_evidence.mean().item())]
+    assert rows["L_300, q refined"] == [pytest.approx(statistics.fmean(values))]
+    error = statistics.stdev(values) / math.sqrt(60)
+    assert rows["  standard error, q refined"] == [pytest.approx(error)]
+    median = statistics.median_low(high.effective_sample_size.tolist())
+    assert rows["effective samples, q refined"] == [pytest.approx(median)]
+    assert median > 200 > rows["effective samples"][0]
+    # All 60 are compared, whatever `check` is: that is sharper, and costs nothing.
+    shortfall = (high.log_evidence - low.log_evidence).mean().item() - math.log(1000) / 60
+    (warning,) = (line for line in str(report).splitlines() if "WARNING" in line)
+    assert warning == (
+        f"WARNING, model: L_300 from the encoder's q is at least {shortfall:.2f} nats too low; "
+        f"take L_300, q refined."
+    )
+
+
+def test_chunks_are_as_large_as_asked_for_and_change_no_more_than_the_noise(x, monkeypatch):
+    model, shapes = tiny(0, latent=3), []
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda z: shapes.append(z.shape[:-1]) or decode(z))
+    how = {"samples": 400, "elbo_samples": 5, "check": 20}
+    small = evaluate.report(model, x, **how, at_once=60, batch_size=17)
+    assert {shape[1] for shape in shapes} == {17, 60 % 17, 20 % 17}
+    assert {shape[0] for shape in shapes} == {5, 60, 400 % 60, 16, 160}  # 16, 160: refined_q
+    shapes.clear()
+    monkeypatch.setattr(table, "trust", lambda *_, **__: None)
+    large = evaluate.report(model, x, **how, at_once=1000, batch_size=100)
+    assert shapes == [(5, 60), (400, 60)]
+    found = [r.scores["model"].evidence for r in (small, large)]
+    error = math.hypot(*(evidence.sampling_error for evidence in found))
+    assert abs(found[0].mean - found[1].mean) < 4 * error
 
 
 def test_one_model_has_no_deviation_and_three_latents_no_grid(x):

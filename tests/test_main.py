@@ -8,6 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ import torch
 from PIL import Image
 
 from vaelib import data, nets, train
-from vaelib.cli import build, main, options, settings
+from vaelib.cli import build, commands, main, options, settings
 from vaelib.evaluate import Trust, table
+from vaelib.likelihood import Bernoulli
 from vaelib.train import checkpoint
 from vaelib.vae import VAE
 
@@ -220,6 +223,8 @@ CHOICES = [
     "--net linear --likelihood gaussian --prior mixture --components 3 --warmup 1",
     "--net conv --hidden 12 --likelihood continuous-bernoulli --prior vamp --components 3 --iwae 2",
     "--net mlp --hidden 8 7 --patience 1 --precision float32",
+    "--net mlp --hidden 8 --likelihood categorical",
+    "--net two-layer --hidden 8 7 --iwae 2",
 ]
 
 
@@ -246,23 +251,93 @@ def test_each_choice_trains_evaluates_and_samples(choice, here, unchecked, capsy
     assert (drawn.shape, drawn.dtype) == ((103, 28, 28), np.uint8)
 
 
-def test_samples_and_means_are_those_of_the_model(here):
+@pytest.mark.parametrize("choice", [[], ["--net", "two-layer", "--likelihood", "categorical"]])
+def test_samples_and_means_are_those_of_the_model(choice, here):
     """The same z; samples of a Bernoulli are black and white, means are not."""
-    trained()
+    trained("run", *choice)
     ours = settings.read(Path("run"))
     model = build.model(ours)
     train.load(model, "run")
     with torch.no_grad():
-        x, z = model.sample(5, generator=torch.Generator().manual_seed(3))
+        x, z, *_ = model.sample(5, generator=torch.Generator().manual_seed(3))
         p = model.decode(z).mean
+    x = (255 * x).round().int()
     assert main(["sample", "run", "--number", "5", "--seed", "3", "--npz", "x.npz"]) == 0
     assert main(["sample", "run", "--number", "5", "--seed", "3", "--npz", "p.npz", "--mean"]) == 0
     assert not Path("run/samples.png").exists()
     drawn, means = np.load("x.npz")["images"], np.load("p.npz")["images"]
-    assert drawn.reshape(5, -1).tolist() == (255 * x).int().tolist()
+    assert drawn.reshape(5, -1).tolist() == x.tolist()
     assert np.abs(means.reshape(5, -1) - 255 * p.numpy()).max() <= 0.5 + 1e-4  # rounded to a level
     found = data.own("x.npz")  # and can be trained on
-    assert found.test.tolist() == (255 * x[3:]).int().tolist()
+    assert found.test.tolist() == x[3:].tolist()
+
+
+def test_two_layers_have_the_proportions_of_their_paper(here, capsys):
+    """Of Burda et al.: 784, 200, 200, 100 and 100, 100, 50; here for 12 upper units and 20 wide."""
+    words = ["--net", "two-layer", "--latent", "12", "--hidden", "20", "10", "--iwae", "3"]
+    assert main(["train", "--data", "pictures", "--folder", "run", *SMALL, *words]) == 0
+    assert "TwoLayerVAE: two-layer, 24 + 12 latent dimensions, bern" in capsys.readouterr().out
+    model = build.model(settings.read(Path("run")))
+    assert model.samples == 3
+    assert model.likelihood.per_pixel == 1
+    widths = [
+        [layer.weight.shape for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+        for network in (model.encoder, model.top_encoder, model.top_decoder, model.decoder)
+    ]
+    assert widths == [
+        [(20, 64), (10, 20), (24, 10), (24, 10)],
+        [(10, 24), (5, 10), (12, 5), (12, 5)],
+        [(5, 12), (10, 5), (24, 10), (24, 10)],
+        [(10, 24), (20, 10), (64, 20)],
+    ]
+    kinds = {type(layer) for layer in model.modules() if not list(layer.children())}
+    assert kinds == {torch.nn.Linear, torch.nn.Tanh, Bernoulli}
+    trained("b", "--net", "two-layer")
+    assert settings.read(Path("b")).hidden == [8]
+    assert build.model(settings.read(Path("b"))).samples == 1
+
+
+def test_one_table_of_one_layer_and_two_with_a_refined_q(here, monkeypatch, capsys):
+    """What cannot be checked is not said to be trusted."""
+    monkeypatch.setattr(table, "refined_q", lambda model, x, **_: model.encode(x))
+    trained("one")
+    trained("two", "--net", "two-layer")
+    words = ["--refine", "--samples", "7", "--json", "a.json"]
+    assert main(["evaluate", "one", "two", *words]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^L_7, q refined +-\d+\.\d\d +–$", out, re.MULTILINE)
+    runs = json.loads(Path("a.json").read_text())["runs"]
+    assert runs["one"]["L_7, q refined"] < 0
+    assert runs["two"]["L_7, q refined"] is None
+    assert [run["trusted"] for run in runs.values()] == [True, None]
+
+
+def test_a_warning_names_the_option_that_helps(here, monkeypatch, capsys):
+    missed = Trust(-9.0, -3.0, 6.0, 0.1, 8.0, 5.9, trusted=False)
+    monkeypatch.setattr(table, "trust", lambda *_, **__: missed)
+    trained()
+    assert main(["evaluate", "run", "--samples", "5"]) == 0
+    assert "5.90 nats too low on the data checked, 8.0 at the worst; --refine adds a better" in (
+        capsys.readouterr().out
+    )
+
+
+def test_chunks_fit_the_device_and_the_widest_layer():
+    """Of 784 pixels on a processor those of `log_evidence`'s defaults; else a bound on numbers."""
+    chosen = options.DEFAULTS | {"hidden": [400], "spread": 1.0, "epochs": 1, "held_out": ""}
+    chosen["height"] = chosen["width"] = 28
+    digits = settings.Settings(**chosen)
+    levels, wide = (
+        replace(digits, **new) for new in ({"likelihood": "categorical"}, {"hidden": [2000]})
+    )
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert commands._chunks([digits], cpu) == (25, 100)
+    assert commands._chunks([levels, digits], cpu) == (10, 4)
+    assert commands._chunks([digits, wide], cpu) == (10, 100)
+    for runs, most in (([digits], 50_000_000), ([levels], 50_000_000)):
+        at_once, batch_size = commands._chunks(runs, cuda)
+        per_pixel = 256 if runs == [levels] else 1
+        assert most / 2 < at_once * batch_size * 784 * per_pixel <= most
 
 
 def test_the_sheet_shows_each_image_in_its_place(here):
@@ -316,9 +391,12 @@ def test_a_run_of_a_gpu_is_read_on_a_cpu_and_not_trained_there(
     assert main(["sample", "run"]) == 0
     line = error(capsys, "train", "--folder", "run", "--resume")
     assert "torch sees no GPU here" in line
-    line = error(capsys, "sample", "run", "--device", "cuda")
-    assert "torch sees no GPU here" in line
-    assert "use --device cpu" in line
+    train = ["train", "--data", "pictures", "--folder", "new"]
+    for words in (["sample", "run"], ["evaluate", "run"], train):
+        line = error(capsys, *words, "--device", "cuda")
+        assert "torch sees no GPU here" in line
+        assert "use --device cpu" in line
+    assert not Path("new").exists()
 
 
 def test_a_folder_with_a_checkpoint_is_not_trained_in_again(here, capsys):
@@ -380,13 +458,23 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
         (["--data", "mnist"], r"train-images.* of mnist: expected it in \$VAELIB_DATA"),
         (["--net", "conv"], r"--net conv: expected images of 28 x 28 .*got 8 x 8 and 1"),
         (["--net", "linear", "--hidden", "8"], r"--net linear: expected no --hidden"),
+        (
+            ["--net", "conv", "--likelihood", "categorical"],
+            r"--net conv: expected a --likelihood .* got categorical; use --net mlp",
+        ),
+        (
+            ["--net", "two-layer", "--prior", "vamp"],
+            r"--net two-layer: expected --prior normal, got vamp; .* leave --prior out",
+        ),
+        (["--net", "two-layer", "--beta", "0.5"], r"layer: expected --beta 1, got 0.5"),
+        (["--net", "two-layer", "--warmup", "3"], r"layer: expected --warmup 0, got 3"),
         (["--iwae", "5", "--beta", "2"], r"--iwae: expected --beta 1, got 2; leave one"),
         (["--folder", "pictures.npy"], r"pictures.npy"),
         (
             ["--lr", "1e30"],
             r"fit: .* at step .* of epoch .* Try a smaller lr than 1e\+30, --clip 1",
         ),
-        (["--compile", "reduce-overhead"], r"fit: --compile reduce-overhead records CUDA graphs"),
+        (["--compile", "cuda-graph"], r"fit: --compile cuda-graph .* on cpu\. Use --compile, or"),
     ],
 )
 def test_errors_of_train(words, says, here, capsys):
@@ -443,17 +531,34 @@ def test_a_damaged_checkpoint(here, capsys):
     assert "No such file or directory: run/checkpoint" in error(capsys, "sample", "run")
 
 
-def test_a_full_disk(here, capsys):
-    """A file may have 3,000 bytes: settings fit, a checkpoint does not."""
+@contextmanager
+def largest_file(size):
+    """A disk that is full after so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        line = error(capsys, "train", "--data", "pictures", "--folder", "run", "--quiet", *SMALL)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk(here, unchecked, capsys):
+    """A file may have 3,000 bytes: settings fit, a checkpoint does not; then 100, and a result."""
+    with largest_file(3000):
+        line = error(capsys, "train", "--data", "pictures", "--folder", "run", "--quiet", *SMALL)
     assert "could not write" in line
     assert "Make room and run again with --resume" in line
     assert "run/checkpoint.safetensors" in line
+    trained()
+    for words, file in (
+        (["sample", "run", "--out", "a.png"], "a.png"),
+        (["sample", "run", "--npz", "a.npz"], "a.npz"),
+        (["evaluate", "run", "--samples", "5", "--json", "a.json"], "a.json"),
+    ):
+        with largest_file(100):
+            line = error(capsys, *words)
+        assert re.search(rf"{file}: could not write .*; make room, or choose another place", line)
+        assert not list(here.glob("a.*"))
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,3 @@ def test_neighbours_of_four_seeds_are_stored():
     assert record["command"] == f"python benchmarks/{SCRIPT.name} neighbours"
     assert [p["seed"] for p in record["points"]] == [0, 1, 2, 3]
     assert all(0.1 < p[name] < 1 for p in record["points"] for name in ("autoencoder", "vae"))
-
-
-def test_an_unknown_record_is_named():
-    with pytest.raises(ValueError, match="no record 'nothing'; there are neighbours, sweep"):
-        data.recorded("nothing")

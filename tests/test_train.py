@@ -367,8 +367,8 @@ def test_what_the_machine_cannot_do_is_refused_with_the_alternative(pixels, monk
     how = {"epochs": 1, "progress": False}
     with pytest.raises(ValueError, match=r"AVX512-BF16.*Use precision='float32'"):
         train.fit(Mean(6), pixels, precision="bfloat16", **how)
-    with pytest.raises(ValueError, match=r"CUDA graphs, and the model is on cpu. Use compile=True"):
-        train.fit(Mean(6), pixels, compile="reduce-overhead", **how)
+    with pytest.raises(ValueError, match=r"graph, and the model is on cpu\. Use compile=True"):
+        train.fit(Mean(6), pixels, compile="cuda-graph", **how)
 
 
 def test_the_processor_is_asked_for_bfloat16():
@@ -401,7 +401,7 @@ def test_the_processor_is_asked_for_bfloat16():
         ({"save_every": 5}, ValueError, "need folder="),
         ({"validation": torch.zeros(5, 6)}, TypeError, "expected validation as uint8"),
         ({"precision": "float16"}, ValueError, "'float32', 'bfloat16'.*got 'float16'"),
-        ({"compile": "max"}, ValueError, "'reduce-overhead'.*got 'max'"),
+        ({"compile": "max"}, ValueError, "'cuda-graph'.*got 'max'"),
     ],
 )
 @pytest.mark.usefixtures("plain_errors")

@@ -1,6 +1,7 @@
 """two_layer: a linear one whose evidence is known, and a neural one that holds a VAE within it."""
 
 import math
+import re
 
 import numpy as np
 import oracles
@@ -340,6 +341,91 @@ def test_it_trains(digits, generator):
     assert model.double().noise(2).dtype == D
 
 
+def test_the_elbo_of_two_layers_and_its_two_terms(solved, generator):
+    """At the exact conditionals each log-weight is log p(x). -log p(x | h1) is |y|² / 2v and a
+    constant, with y = x - B h1 - b normal: its mean and variance are those of a quadratic form.
+    """
+    x, n = solved.data(150), 60
+    q1, q2 = solved.worse()
+    (b, offset), v = solved.bottom, solved.variance
+    for model, (g1, o1, c1), gap in (
+        (solved.model(), solved.q1, np.zeros(150)),
+        (solved.model(q1, q2), q1, solved.oracle.gap(x, q1, q2)),
+    ):
+        found = evaluate.elbo(model, x, samples=n, batch_size=40, generator=generator)
+        y = x.numpy() - (x.numpy() @ g1.T + o1) @ b.T - offset
+        spread = b @ c1 @ b.T
+        distortion = 2.5 * math.log(2 * math.pi * v) + (y**2).sum(1) / (2 * v)
+        distortion += np.trace(spread) / (2 * v)
+        variance = np.trace(spread @ spread) / 2 + np.einsum("ni,ij,nj->n", y, spread, y)
+        error = math.sqrt((variance / v**2).mean() / (n * len(x)))
+        assert abs(found.distortion - distortion.mean()) < 4 * error
+        expected = (solved.oracle.log_evidence(x) - gap).mean()
+        if not gap.any():
+            assert found.elbo == pytest.approx(expected, abs=1e-9)
+        # The standard error of n log-weights is not known; that over data is larger.
+        assert abs(found.elbo - expected) < found.standard_error
+        assert found.elbo == pytest.approx(-found.distortion - found.rate, abs=1e-9)
+
+
+def test_units_of_both_layers_are_active_if_their_mean_tells_data_apart(solved):
+    """The mean of h1 is g1 x + o1, that of h2 is g2 (g1 x + o1) + o2; their variance is known.
+
+    The first unit of h1 is dead, with the variance 4, and so is the first of h2, which sees only
+    that one. A mean over 100 samples would have the variance 4 / 100 in it, beyond the threshold;
+    the estimate has the error 4 √(2 / n) / 100 = 0.0013. At the others, the variance of the mean at
+    one x, τ² < 0.02, makes an error of 2 √(V τ² / n) < 0.0064 √V, far below a tenth of V > 0.02.
+    """
+    n = 1950
+    x = solved.data(n)
+    g1, g2 = solved.q1[0].copy(), np.array([[1.0, 0, 0], [0, 0.9, -0.4]])
+    g1[0] = 0
+    model = solved.model(
+        (g1, solved.q1[1], np.diag([4.0, 0.3, 0.2])), (g2, np.ones(2), np.diag([0.5, 0.7]))
+    )
+    h1 = x.numpy() @ g1.T
+    expected = np.concatenate([h1.var(0, ddof=1), (h1 @ g2.T).var(0, ddof=1)])
+
+    def active(threshold):
+        generator = torch.Generator().manual_seed(5)
+        return evaluate.active_units(model, x, threshold=threshold, generator=generator).tolist()
+
+    assert active(0.01) == [False, True, True, False, True]
+    assert (expected[[1, 2, 4]] > 0.02).all()
+    for unit in (1, 2, 4):
+        assert active(0.9 * expected[unit])[unit]
+        assert not active(1.1 * expected[unit])[unit]
+
+
+def test_it_has_a_column_in_a_report(x, monkeypatch):
+    """Beside a VAE, whose q can be checked and refined; its own cannot, and that is said."""
+    torch.manual_seed(1)
+    one = VAE(nets.MLPEncoder(6, 2, hidden=(8,)), nets.MLPDecoder(2, 6, hidden=(8,))).double()
+    two = neural()
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate.table, "refined_q", lambda model, x, **_: model.encode(x))
+        report = evaluate.report({"one": one, "two": two}, x, samples=30, refine=True)
+    score, rows = report.scores["two"], report.rows()
+    assert (score.trust, score.refined, score.grid, score.latent) == (None, None, None, 5)
+    for name in ("  too low by at least", "L_30, q refined", "log p(x) on a grid"):
+        assert [value is None for value in rows[name]] == [False, True]
+        assert re.search(rf"^{re.escape(name)} .* –(  |$)", str(report), re.MULTILINE)
+    assert rows["  of these in the upper layer"] == [None, score.upper_units]
+    assert "Neither checked nor refined: L_30 of two; the q of two layers is no" in str(report)
+    assert "Active units: of 2/5" in str(report)
+
+    seed = torch.Generator().manual_seed
+    alone = evaluate.report(two, x, samples=30, refine=True, threshold=1e-4, generator=seed(2))
+    generator, score = seed(2), alone.scores["model"]
+    assert score.elbo == evaluate.elbo(two, x, samples=10, generator=generator)
+    l_k = evaluate.log_evidence(two, x, samples=30, generator=generator).log_evidence
+    assert score.evidence.mean == l_k.mean().item()
+    active = evaluate.active_units(two, x, threshold=1e-4, generator=generator)
+    assert (score.active_units, score.upper_units) == (active.sum(), active[3:].sum())
+    assert score.upper_units > 0
+    assert "q refined" not in alone.rows()
+
+
 @pytest.mark.usefixtures("plain_errors")
 def test_bad_requests_are_refused(x):
     model = neural()
@@ -351,6 +437,12 @@ def test_bad_requests_are_refused(x):
         TwoLayerVAE(model.encoder, nn.Linear(3, 2), model.top_decoder, model.decoder)
     with pytest.raises(ValueError, match="expected q=None with a TwoLayerVAE"):
         evaluate.log_evidence(model, x, q=model.encode(x))
+    with pytest.raises(TypeError, match=r"trust: expected a VAE, .* got a TwoLayerVAE; compare"):
+        evaluate.trust(model, x)
+    with pytest.raises(TypeError, match="refined_q: expected a VAE"):
+        evaluate.refined_q(model, x)
+    with pytest.raises(ValueError, match="samples ≥ 2, got 1"):
+        evaluate.active_units(model, x, samples=1)
     with pytest.raises(ValueError, match="only 0 and 1"):
         evaluate.log_evidence(model, x + 0.5)
     with pytest.raises(ValueError, match="warmup"):

@@ -84,7 +84,7 @@ class ContinuousBernoulli(Likelihood):
 
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         uniform = torch.empty_like(raw).uniform_(generator=generator)
-        return distributions.ContinuousBernoulli(logits=raw).icdf(uniform)
+        return distributions.ContinuousBernoulli(logits=raw, validate_args=False).icdf(uniform)
 
 
 class Gaussian(Likelihood):

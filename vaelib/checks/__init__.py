@@ -18,10 +18,10 @@ known one. ``EXERCISES`` maps each name to its check.
     vaelib.checks.diagnosis.CheckFailed: kl_to_prior: the ½ in front is missing
 """
 
-from . import amortized, elbo, kl, latent, reparam, vae
+from . import amortized, elbo, kl, latent, reparam, train, vae
 from .exercise import CheckFailed, Draw, Exercise
 
-MODULES = (latent, amortized, kl, elbo, reparam, vae)
+MODULES = (latent, amortized, kl, elbo, reparam, vae, train)
 EXERCISES: dict[str, Exercise] = {
     name: getattr(module, name) for module in MODULES for name in module.__all__
 }

@@ -24,8 +24,9 @@ EXPECTED_WORDS = ("fit: ", "out of memory", "can't allocate memory")
 # The package's messages name arguments of its functions; here they are options.
 FLAGS = (
     (r"\bresume=True", "--resume"),
-    (r"\b(precision|clip|compile)='?(float32|reduce-overhead|[\d.]*\d)'?", r"--\1 \2"),
+    (r"\b(precision|clip|compile)='?(float32|cuda-graph|[\d.]*\d)'?", r"--\1 \2"),
     (r"\bcompile=True", "--compile"),
+    (r"\bmodel\.to\('cuda'\)", "--device cuda"),
     (r"\bcompile=False trains", "leaving --compile out trains"),
     (r"\bbatch_size\b", "--batch-size"),
 )

@@ -10,34 +10,40 @@ from torch import Tensor, nn
 
 from vaelib import data, nets
 from vaelib.cli.settings import Settings
-from vaelib.likelihood import Bernoulli, ContinuousBernoulli, Gaussian, Likelihood
+from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
 from vaelib.prior import Mixture, Prior, VampPrior
-from vaelib.vae import IWAE, VAE
+from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 
 class Kind(NamedTuple):
-    """A likelihood, and what it wants of pixels."""
+    """A likelihood, what it wants of pixels, and the MLP that gives its parameters."""
 
     make: Callable[[], Likelihood]
     pixels: data.Binarization
+    decoder: type[nets.MLPDecoder | nets.LevelsDecoder] = nets.MLPDecoder
 
 
 class Net(NamedTuple):
-    """A pair of networks, and the hidden widths that they have if none are given."""
+    """A model's networks, and the hidden widths that they have if none are given."""
 
-    make: Callable[[Settings], tuple[nn.Module, nn.Module]]
+    make: Callable[[Settings], tuple[nn.Module, ...]]
     hidden: list[int]
 
 
-def _mlp(s: Settings) -> tuple[nn.Module, nn.Module]:
+def _mlp(s: Settings) -> tuple[nn.Module, ...]:
     pixels = s.height * s.width
     return (
         nets.MLPEncoder(pixels, s.latent, hidden=s.hidden, spread=s.spread),
-        nets.MLPDecoder(s.latent, pixels, hidden=s.hidden[::-1]),
+        LIKELIHOODS[s.likelihood].decoder(s.latent, pixels, hidden=s.hidden[::-1]),
     )
 
 
-def _conv(s: Settings) -> tuple[nn.Module, nn.Module]:
+def _conv(s: Settings) -> tuple[nn.Module, ...]:
+    if LIKELIHOODS[s.likelihood].decoder is not nets.MLPDecoder:
+        raise ValueError(
+            f"--net conv: expected a --likelihood with one number for a pixel, got {s.likelihood}; "
+            f"use --net mlp"
+        )
     if (s.height, s.width) != (28, 28) or len(s.hidden) != 1:
         raise ValueError(
             f"--net conv: expected images of 28 x 28 pixels and one --hidden width, got "
@@ -50,11 +56,34 @@ def _conv(s: Settings) -> tuple[nn.Module, nn.Module]:
     )
 
 
-def _linear(s: Settings) -> tuple[nn.Module, nn.Module]:
+def _linear(s: Settings) -> tuple[nn.Module, ...]:
     if s.hidden:
         raise ValueError("--net linear: expected no --hidden; it has no hidden layer")
     pixels = s.height * s.width
-    return nets.LinearEncoder(pixels, s.latent), nets.MLPDecoder(s.latent, pixels, hidden=())
+    decoder = LIKELIHOODS[s.likelihood].decoder
+    return nets.LinearEncoder(pixels, s.latent), decoder(s.latent, pixels, hidden=())
+
+
+def _two_layer(s: Settings) -> tuple[nn.Module, ...]:
+    """In the proportions of Burda et al. (arXiv:1509.00519), who have 200, 100, 100 and 50."""
+    for flag, expected, got in (
+        ("prior", "normal", s.prior),
+        ("beta", 1, s.beta),
+        ("warmup", 0, s.warmup),
+    ):
+        if got != expected:
+            raise ValueError(
+                f"--net two-layer: expected --{flag} {expected}, got {got}; its loss has no KL "
+                f"that could be weighed, and its prior is learned; leave --{flag} out"
+            )
+    pixels, lower, upper = s.height * s.width, 2 * s.latent, s.latent
+    half = [max(1, width // 2) for width in s.hidden]
+    return (
+        nets.MLPEncoder(pixels, lower, hidden=s.hidden, activation=nn.Tanh, spread=s.spread),
+        nets.MLPEncoder(lower, upper, hidden=half, activation=nn.Tanh, spread=s.spread),
+        nets.MLPEncoder(upper, lower, hidden=half[::-1], activation=nn.Tanh),
+        LIKELIHOODS[s.likelihood].decoder(lower, pixels, hidden=s.hidden[::-1], activation=nn.Tanh),
+    )
 
 
 DATA: dict[str, Callable[[], data.Images]] = {
@@ -62,13 +91,19 @@ DATA: dict[str, Callable[[], data.Images]] = {
     "mnist": data.mnist,
     "fashion-mnist": data.fashion_mnist,
 }
-NETS = {"mlp": Net(_mlp, [400, 400]), "conv": Net(_conv, [256]), "linear": Net(_linear, [])}
+NETS = {
+    "mlp": Net(_mlp, [400, 400]),
+    "conv": Net(_conv, [256]),
+    "linear": Net(_linear, []),
+    "two-layer": Net(_two_layer, [200, 200]),
+}
 LIKELIHOODS = {
     "bernoulli": Kind(Bernoulli, "dynamic"),
     "continuous-bernoulli": Kind(ContinuousBernoulli, "none"),
     # From σ² = 0.14 on, the variance of Fashion-MNIST's pixels. With σ² = 1 the KL would outweigh
     # what a pixel tells, and latent dimensions would switch off before σ² is learned.
     "gaussian": Kind(lambda: Gaussian(logvar=-2.0), "none"),
+    "categorical": Kind(Categorical, "none", nets.LevelsDecoder),
 }
 PRIORS: dict[str, Callable[[Settings, nn.Module], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none
@@ -105,18 +140,21 @@ def require_held_out(settings: Settings, source: str, test: Tensor) -> None:
         )
 
 
-def model(settings: Settings) -> VAE:
+def model(settings: Settings) -> VAE | TwoLayerVAE:
     """The run's model with new weights, from its seed, on the CPU."""
     torch.manual_seed(settings.seed)
-    encoder, decoder = NETS[settings.net].make(settings)
+    networks = NETS[settings.net].make(settings)
     likelihood = LIKELIHOODS[settings.likelihood].make()
-    prior = PRIORS[settings.prior](settings, encoder)
-    if settings.iwae is None:
-        return VAE(encoder, decoder, likelihood=likelihood, prior=prior, beta=settings.beta)
-    if settings.beta != 1:
+    if settings.iwae is not None and settings.beta != 1:
         raise ValueError(
             f"--iwae: expected --beta 1, got {settings.beta:g}; leave one of the two out"
         )
+    if settings.net == "two-layer":
+        return TwoLayerVAE(*networks, likelihood=likelihood, samples=settings.iwae or 1)
+    encoder, decoder = networks
+    prior = PRIORS[settings.prior](settings, encoder)
+    if settings.iwae is None:
+        return VAE(encoder, decoder, likelihood=likelihood, prior=prior, beta=settings.beta)
     return IWAE(encoder, decoder, likelihood=likelihood, prior=prior, samples=settings.iwae)
 
 

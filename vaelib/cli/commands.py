@@ -19,7 +19,7 @@ from vaelib.cli import build, options, settings
 from vaelib.cli.settings import Settings
 from vaelib.train import checkpoint
 from vaelib.train.team import Team
-from vaelib.vae import VAE
+from vaelib.vae import VAE, TwoLayerVAE
 
 
 def train(given: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ def _split(pixels: Tensor, ours: Settings) -> tuple[Tensor, Tensor | None]:
     return pixels[order[size:]], pixels[order[:size]]
 
 
-def _introduce(ours: Settings, images: data.OwnImages, model: VAE) -> None:
+def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE) -> None:
     weights = sum(p.numel() for p in model.parameters())
     print(
         f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
@@ -137,9 +137,10 @@ def _introduce(ours: Settings, images: data.OwnImages, model: VAE) -> None:
     )
     for note in images.notes:
         print(f"note: {note}")
+    latent = f"{model.latent} + " if isinstance(model, TwoLayerVAE) else ""
     print(
-        f"{type(model).__name__}: {ours.net}, {ours.latent} latent dimensions, {ours.likelihood} "
-        f"likelihood, {weights:,} weights, on {ours.device}",
+        f"{type(model).__name__}: {ours.net}, {latent}{ours.latent} latent dimensions, "
+        f"{ours.likelihood} likelihood, {weights:,} weights, on {ours.device}",
         flush=True,
     )
 
@@ -176,8 +177,17 @@ def evaluate(given: dict[str, Any]) -> None:
     print(
         f"{source}: {len(x):,} of {len(test):,} held-out images{drawn}, on {device}\n", flush=True
     )
-    report = evaluation.report(models, x, samples=given["samples"], generator=generator)
-    print(report)
+    at_once, batch_size = _chunks(all_settings, device)
+    report = evaluation.report(
+        models,
+        x,
+        samples=given["samples"],
+        refine="refine" in given,
+        at_once=at_once,
+        batch_size=batch_size,
+        generator=generator,
+    )
+    print(str(report).replace("report(…, refine=True)", "--refine"))
     if "json" in given:
         rows = {name.strip(): values for name, values in report.rows().items()}
         content = {
@@ -188,14 +198,31 @@ def evaluate(given: dict[str, Any]) -> None:
             "likelihood": ours.likelihood,
             "runs": {
                 name: {row: _number(values[i]) for row, values in rows.items()}
-                | {"trusted": score.trust.trusted}
+                | {"trusted": None if score.trust is None else score.trust.trusted}
                 for i, (name, score) in enumerate(report.scores.items())
             },
         }
         _write(Path(given["json"]), (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE:
+def _chunks(runs: list[Settings], device: torch.device) -> tuple[int, int]:
+    """Samples of an image and images at a time: few fit a processor's cache, many fill a GPU."""
+    most, images = (2_000_000, 100) if device.type == "cpu" else (50_000_000, 1000)
+    widest = max(
+        width
+        for run in runs
+        for width in (
+            run.height * run.width * build.LIKELIHOODS[run.likelihood].make().per_pixel,
+            *run.hidden,
+        )
+    )
+    # With fewer rows, reading the weights of the widest layer takes the time.
+    rows = max(40, most // widest)
+    batch_size = min(images, rows // 10)
+    return rows // batch_size, batch_size
+
+
+def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE | TwoLayerVAE:
     """The model of a run, with its weights."""
     model = build.model(ours)
     about = training.load(model, folder)
@@ -223,7 +250,7 @@ def sample(given: dict[str, Any]) -> None:
     generator = torch.Generator(device).manual_seed(given["seed"])
     parts = []
     for start in range(0, given["number"], 100):  # so that memory does not depend on the number
-        x, z = model.sample(min(100, given["number"] - start), generator=generator)
+        x, z, *_ = model.sample(min(100, given["number"] - start), generator=generator)
         grey = model.decode(z).mean if "mean" in given else x
         parts.append((grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu())
     images = torch.cat(parts).view(-1, ours.height, ours.width).numpy()

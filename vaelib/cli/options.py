@@ -69,15 +69,34 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    for name, about, add in (
-        ("train", "train a VAE in a run folder, or go on after a break", _train),
-        ("evaluate", "measure trained VAEs on the images that were held out", _evaluate),
-        ("sample", "draw images from a trained VAE", _sample),
+    for name, about, more, add in (
+        (
+            "train",
+            "train a VAE in a run folder, or go on after a break",
+            "Example: python -m vaelib train --data pictures --folder run",
+            _train,
+        ),
+        (
+            "evaluate",
+            "measure trained VAEs on the images that were held out",
+            "The table has the ELBO and its two terms, rate (the KL) and distortion (minus the "
+            "mean log p(x | z)); L_K, which is nearer to log p(x), with its effective samples; and "
+            "the active units, latent dimensions that tell images apart. Example: python -m vaelib "
+            "evaluate run",
+            _evaluate,
+        ),
+        (
+            "sample",
+            "draw images from a trained VAE",
+            "Example: python -m vaelib sample run --number 100 --out samples.png",
+            _sample,
+        ),
     ):
         command = commands.add_parser(
             name,
             help=about,
             description=f"{about[0].upper()}{about[1:]}.",
+            epilog=more,
             argument_default=argparse.SUPPRESS,
             allow_abbrev=False,
         )
@@ -133,60 +152,76 @@ def _train(command: argparse.ArgumentParser) -> None:
         "--likelihood",
         choices=tuple(LIKELIHOODS),
         help="of a pixel. bernoulli binarizes the images, afresh in each step: a pixel v is 1 with "
-        "probability v / 255. The others take grey pixels v / 255, and their bounds are densities, "
-        f"not to be compared with bernoulli's (default {d['likelihood']})",
+        "probability v / 255. The others take grey pixels v / 255: continuous-bernoulli and "
+        "gaussian by a density, categorical by a probability for each of the 256 levels, for which "
+        "the decoder's last layer is 256 times as wide, and slow without a GPU. Bounds of the "
+        "three kinds (binary pixels, densities, levels) are not to be compared (default "
+        f"{d['likelihood']})",
     )
 
     add = command.add_argument_group("model").add_argument
     add(
         "--net",
         choices=tuple(NETS),
-        help=f"encoder and decoder; conv takes images of 28 x 28 pixels (default {d['net']})",
+        help="encoder and decoder: mlp; conv, for images of 28 x 28 pixels; linear, without a "
+        "hidden layer; two-layer, two layers of latent variables after Burda et al. 2016, the "
+        f"lower with twice as many (default {d['net']})",
     )
     add(
         "--hidden",
         type=_whole(1),
         nargs="+",
         metavar="WIDTH",
-        help="widths of the hidden layers, each 1 or more; the decoder has them in reverse "
+        help="widths of the hidden layers, each 1 or more; the decoder has them in reverse, and "
+        "the networks between two layers of latent variables are half as wide "
         f"(default {', '.join(f'{k}: {_list(v.hidden)}' for k, v in NETS.items())})",
     )
-    add("--latent", type=_whole(1), help=f"dimensions of z, 1 or more (default {d['latent']})")
+    add(
+        "--latent",
+        type=_whole(1),
+        metavar="DIMENSIONS",
+        help="of the latent variable z, 1 or more; with two-layer, of the upper one (default "
+        f"{d['latent']})",
+    )
     add(
         "--spread",
         type=_real(0.0),
-        help="factor on the initial weights of the encoder's mean, above 0; 10 keeps more of many "
+        metavar="FACTOR",
+        help="on the initial weights of an encoder's mean, above 0; 10 keeps more of many "
         f"latent dimensions in use (default 10 from {WIDE} dimensions on, otherwise 1)",
     )
     add(
         "--prior",
         choices=tuple(PRIORS),
-        help="of z: N(0, I), a learned mixture of normals, or the mean of the encoder's q at "
-        f"learned pseudo-inputs (default {d['prior']})",
+        help="of z: N(0, I), a learned mixture of normals, or (vamp) the mean of the encoder's q "
+        f"at learned pseudo-inputs; two-layer takes normal only (default {d['prior']})",
     )
     add(
         "--components",
         type=_whole(1),
-        help=f"of a mixture or vamp prior, 1 or more (default {d['components']})",
+        metavar="NORMALS",
+        help=f"in a mixture or vamp prior, 1 or more (default {d['components']})",
     )
     add(
         "--iwae",
         type=_whole(1),
         metavar="SAMPLES",
         help="train on the importance-weighted bound of so many samples per image, 1 or more, "
-        "instead of the ELBO (default: do not)",
+        "instead of the ELBO, which has one (default: do not)",
     )
     add(
         "--beta",
         type=_real(0.0, included=True),
-        help="weight of the KL in the loss, 0 or more; with 1 the loss is minus the ELBO (default "
-        f"{d['beta']:g})",
+        metavar="WEIGHT",
+        help="of the KL in the loss, 0 or more; with 1 the loss is minus the ELBO, and --iwae and "
+        f"two-layer take no other (default {d['beta']:g})",
     )
 
     add = command.add_argument_group("training").add_argument
     add(
         "--epochs",
         type=_whole(1),
+        metavar="EPOCHS",
         help="passes over the images, 1 or more (default: as many as make "
         f"{STEPS:,} steps, at least {FEWEST} and at most {MOST})",
     )
@@ -199,6 +234,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     add(
         "--lr",
         type=_real(0.0),
+        metavar="RATE",
         help=f"learning rate of Adam at the first step, above 0; it falls to 0 along half a cosine "
         f"(default {d['lr']:g})",
     )
@@ -206,7 +242,8 @@ def _train(command: argparse.ArgumentParser) -> None:
         "--warmup",
         type=_whole(0),
         metavar="EPOCHS",
-        help=f"over which the KL's weight rises from 0 to beta, 0 or more (default {d['warmup']})",
+        help="over which the KL's weight rises from 0 to beta, 0 or more; two-layer takes 0 only "
+        f"(default {d['warmup']})",
     )
     add(
         "--clip",
@@ -231,15 +268,21 @@ def _train(command: argparse.ArgumentParser) -> None:
         "--compile",
         nargs="?",
         const=True,
-        choices=("reduce-overhead",),
-        help="compile the model by torch, half a minute once; reduce-overhead also records CUDA "
-        "graphs (default: do not)",
+        choices=("cuda-graph",),
+        help="compile the model by torch, half a minute once; cuda-graph also records a whole step "
+        "as one CUDA graph, which saves a GPU the launches (default: do not)",
     )
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("runs", nargs="+", metavar="RUN", help="a folder of train; several are seeds of one model")
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="the --folder of train; of several, seeds of one model, each has a column, and the "
+        "last is their mean and deviation",
+    )
     add(
         "--images",
         type=_whole(2),
@@ -253,13 +296,20 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         help="K of L_K, the estimate of log p(x), 1 or more; papers take 5000, and time grows with "
         "images times samples (default 500)",
     )
+    add(
+        "--refine",
+        action="store_true",
+        help="also give L_K from a better q than the encoder's, improved for each image by itself; "
+        "takes several times as long. For when the table ends in a warning; not for two-layer, "
+        "whose q is no single normal",
+    )
     add("--json", metavar="PATH", help="also write the numbers into this file (default: do not)")
     _elsewhere(command, "of choice, binarization and noise, 0 or more (default 0)")
 
 
 def _sample(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("run", metavar="RUN", help="a folder of train")
+    add("run", metavar="RUN", help="the --folder of train")
     add("--number", type=_whole(1), default=64, help="of images, 1 or more (default 64)")
     add(
         "--mean",

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -66,12 +67,20 @@ def recorded(name: str) -> dict:
     """A recorded run that ships with the package: what takes too long for a chapter.
 
     Args:
-        name: ``"sweep"``, the chapter's VAE at several beta and latent sizes, or
+        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, or
             ``"neighbours"``, nearest neighbours in its codes; by ``benchmarks/sweep.py``.
+            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter `train` shows of one machine, if it was
+            recorded there; by ``benchmarks/runs.py``.
 
     Returns:
-        ``points``, and where they come from: ``command``, ``commit``, ``device``, ``versions``,
-        ``date``. A point's ``means``, if it has them, are pictures ``[n, 784]`` in [0, 1].
+        What was found, and where it comes from: ``command``, ``commit``, ``device``, ``versions``,
+        ``date``. The first two have ``points``, whose ``means``, if there are any, are pictures
+        ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were run, ``ladder``
+        (``rungs`` with ``seconds_per_epoch`` of each round, the factors ``times_before`` and
+        ``times_first``, ``test_elbo``, or else ``not_run``, the reason), ``full`` (``seconds``,
+        ``loss`` of each epoch, ``test_elbo``) and ``iwae`` (for each ``k`` and ``seed``:
+        ``log_evidence`` with its ``standard_error`` over data and the ``sampling_error`` in it,
+        ``effective_samples``, ``test_elbo``, ``active_units``), in nats per datum.
 
     Raises:
         ValueError: if there is no record of that name.
@@ -84,7 +93,7 @@ def recorded(name: str) -> dict:
     if name not in names:
         raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")
     record = json.loads((folder / f"{name}.json").read_text())
-    for point in record["points"]:
+    for point in record.get("points", ()):
         if "means" in point:
             grey = np.frombuffer(base64.b64decode(point["means"]), np.uint8)
             point["means"] = torch.from_numpy(grey / np.float32(255)).view(-1, 784)
@@ -221,15 +230,19 @@ def _load(source: _Source) -> Images:
 
 def _content(source: _Source, file: str, sha256: str) -> bytes:
     """The decompressed bytes of one file, from the first place that has it."""
-    cache = _cache() / source.name
-    folders = [_DEBIAN / source.name, cache]
-    if "VAELIB_DATA" in os.environ:
-        folders.insert(0, Path(os.environ["VAELIB_DATA"]))
-    for folder in folders:
+    for folder in _places(source):
         for path in (folder / file, folder / f"{file}.gz"):
             if path.exists():
                 return _verified(path, sha256, "replace or delete it")
-    return _download(source, file, sha256, cache)
+    return _download(source, file, sha256, _cache() / source.name)
+
+
+def _places(source: _Source) -> Iterator[Path]:
+    """Where a file may be; the cache comes last, for only it and a download need pooch."""
+    if "VAELIB_DATA" in os.environ:
+        yield Path(os.environ["VAELIB_DATA"])
+    yield _DEBIAN / source.name
+    yield _cache() / source.name
 
 
 def _verified(path: Path, sha256: str, remedy: str) -> bytes:

@@ -5,16 +5,19 @@ sampling, the number that papers compare; `trust` says when its proposal, the en
 poor for that, and `refined_q` gives a better one. With one or two latent dimensions
 `grid_log_evidence` is exact. `report` puts everything into one table over seeds.
 
-Chapter: :doc:`/book/vae`.
+All but `trust`, `refined_q` and the grid take a `~vaelib.vae.TwoLayerVAE` too.
+
+Chapters: :doc:`/book/vae`, :doc:`/book/train`.
 """
 
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
 from vaelib.evaluate.evidence import GridEvidence, grid_log_evidence, log_evidence
 from vaelib.evaluate.proposal import Trust, refined_q, trust
-from vaelib.evaluate.table import Report, Scores, report
+from vaelib.evaluate.table import Evidence, Report, Scores, report
 
 __all__ = [
     "ElboEstimate",
+    "Evidence",
     "GridEvidence",
     "Report",
     "Scores",

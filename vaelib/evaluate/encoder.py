@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vaelib.vae import VAE
+from vaelib.elbo import Terms
+from vaelib.reparam import reparameterize
+from vaelib.vae import VAE, TwoLayerVAE
 
 __all__ = ["ElboEstimate", "active_units", "elbo"]
 
@@ -32,7 +34,10 @@ class ElboEstimate(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """The mean KL(q ‖ p(z)), the nats per datum that it costs to say z in a code for p(z)."""
+        """The mean KL(q ‖ p(z)), the nats per datum that it costs to say z in a code for p(z).
+
+        With two layers z is both: KL(q(h1, h2 | x) ‖ p(h1, h2)).
+        """
         return self.kl
 
     @property
@@ -54,7 +59,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def elbo(
-    model: VAE,
+    model: VAE | TwoLayerVAE,
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 1,
@@ -66,10 +71,12 @@ def elbo(
     $$\frac1n \sum_i \Big( \frac1S \sum_s \log p(x_i \mid z_{is}) - \mathrm{KL}_i \Big),
       \qquad z_{is} \sim q(z \mid x_i)$$
 
-    z is sampled: at q's mean instead, the first term is larger and the result is no bound.
+    z is sampled: at q's mean instead, the first term is larger and the result is no bound. Of two
+    layers it is the mean log-weight; its first term is $\log p(x \mid h_1)$, and the KL, which has
+    no closed form, is the rest of the log-weight.
 
     Args:
-        model: a trained `vaelib.vae.VAE`.
+        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`.
         x: held-out data in the likelihood's support, shape ``[n, pixel]``; binarize it once, so
             that all that is compared sees the same data.
         samples: S, samples of z per datum. One is unbiased; more reduce the noise.
@@ -95,8 +102,7 @@ def elbo(
     log_likelihood, kl = [], []
     with evaluation_mode(model):
         for batch in x.split(batch_size):
-            eps = batch.new_empty(samples, len(batch), model.latent).normal_(generator=generator)
-            terms = model.terms(batch, eps)
+            terms = _terms(model, batch, samples, generator)
             log_likelihood.append(terms.log_likelihood.mean(0))
             # Exact, one value per datum, or estimated at each sample.
             kl.append(terms.kl if terms.kl.ndim == 1 else terms.kl.mean(0))
@@ -110,9 +116,32 @@ def elbo(
     )
 
 
+def _terms(
+    model: VAE | TwoLayerVAE, x: Tensor, samples: int, generator: torch.Generator | None
+) -> Terms:
+    if not isinstance(model, TwoLayerVAE):
+        return model.terms(x, _noise(samples, x, model.latent, generator))
+    eps = _noise(samples, x, model.noise_size, generator)
+    q1 = model.encode(x)
+    h1 = reparameterize(q1.loc, q1.logvar, eps[..., : model.latent])
+    log_likelihood = model.log_likelihood(x, h1)  # decoded once more in the log-weights
+    return Terms(log_likelihood, log_likelihood - model.log_weights(x, eps))
+
+
+def _noise(
+    samples: int, x: Tensor, size: int, generator: torch.Generator | None
+) -> Float[Tensor, "samples batch noise"]:
+    return x.new_empty(samples, len(x), size).normal_(generator=generator)
+
+
 @torch.no_grad()
 def active_units(
-    model: VAE, x: Float[Tensor, "n pixel"], *, threshold: float = 0.01
+    model: VAE | TwoLayerVAE,
+    x: Float[Tensor, "n pixel"],
+    *,
+    threshold: float = 0.01,
+    samples: int = 100,
+    generator: torch.Generator | None = None,
 ) -> Bool[Tensor, " latent"]:
     r"""Which latent dimensions tell data apart: $\mathrm{Var}_x(E_{q(z|x)}[z]) >$ threshold.
 
@@ -120,23 +149,51 @@ def active_units(
     its optimum the variance is $1 - \sigma^2/\lambda$ in the direction of an eigenvalue
     $\lambda > \sigma^2$ of the data's covariance, and 0 otherwise.
 
+    In the upper of two layers the mean is one over $h_1$, $E_{q(h_1|x)}[\mu(h_1)]$ with the loc
+    $\mu$ of $q(h_2 \mid h_1)$, which has no closed form. A mean over S samples varies too much
+    over x, by 1/S of the variance of $\mu$ at one x: enough to make a dead unit active. That part
+    is estimated from the same samples and taken off.
+
     Args:
-        model: a trained `vaelib.vae.VAE`.
+        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`.
         x: data, shape ``[n, pixel]``; the count depends on them, so say which.
         threshold: the customary one; between 0.001 and 0.1 a trained model's count hardly moves,
             unless training stopped early.
+        samples: S, at least 2; used only with two layers.
+        generator: source of these samples, on the data's device.
 
     Returns:
-        One boolean per latent dimension; its sum is the count.
+        One boolean per latent dimension, of two layers those of $h_1$ first; its sum is the count.
 
     Raises:
-        ValueError: if there are fewer than two data, or they do not fit the model.
+        ValueError: if there are fewer than two data or samples, or the data do not fit the model.
 
     References:
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519), section 5.1.
     """
     model.require_data(x)
-    if len(x) < 2:
-        raise ValueError(f"active_units: expected at least 2 data for a variance, got {len(x)}")
+    if len(x) < 2 or samples < 2:
+        raise ValueError(
+            f"active_units: expected at least 2 data for a variance, got {len(x)}, and "
+            f"samples ≥ 2, got {samples}"
+        )
     with evaluation_mode(model):
-        return model.encode(x).loc.var(0) > threshold
+        variance = model.encode(x).loc.var(0)
+        if isinstance(model, TwoLayerVAE):
+            variance = torch.cat([variance, _upper_variance(model, x, samples, generator)])
+    return variance > threshold
+
+
+def _upper_variance(
+    model: TwoLayerVAE, x: Tensor, samples: int, generator: torch.Generator | None
+) -> Float[Tensor, " h2"]:
+    """The variance over x of the upper layer's mean, without bias."""
+    mean, its_noise = [], []
+    for batch in x.split(100):
+        q1 = model.encode(batch)
+        h1 = reparameterize(q1.loc, q1.logvar, _noise(samples, batch, model.latent, generator))
+        loc, _ = model.top_encoder(h1.flatten(0, 1))
+        loc = loc.unflatten(0, (samples, len(batch)))
+        mean.append(loc.mean(0))
+        its_noise.append(loc.var(0) / samples)
+    return torch.cat(mean).var(0) - torch.cat(its_noise).mean(0)

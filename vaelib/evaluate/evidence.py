@@ -39,7 +39,9 @@ def log_evidence(
 
     The samples come a chunk at a time and only the sums of $w$ and $w^2$ are kept, so memory does
     not depend on K: at most ``at_once`` x ``batch_size`` x ``pixel`` numbers, a few times over (8
-    MB each in float32 with the defaults and 784 pixels).
+    MB each in float32 with the defaults and 784 pixels; with 256 numbers for a pixel, as
+    `~vaelib.likelihood.Categorical` has them, 2 GB: take smaller chunks). An accelerator wants
+    larger ones, ``at_once`` in the hundreds or thousands.
 
     Warning:
         The standard error and the effective sample size are computed from the samples that were

@@ -1,6 +1,7 @@
 """A better proposal than the encoder's q, and the rule by which it shows that one was needed."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from vaelib.evaluate.evidence import log_evidence
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate
 from vaelib.reparam import reparameterize
-from vaelib.vae import VAE
+from vaelib.vae import VAE, TwoLayerVAE
 
 __all__ = ["Trust", "refined_q", "trust"]
 
@@ -69,12 +70,14 @@ def refined_q(
         estimate made with it is a lower bound in expectation, whatever it is.
 
     Raises:
-        TypeError, ValueError: if x is not data for this model, or a number is out of range.
+        TypeError, ValueError: if x is not data for this model, the model has two layers, or a
+            number is out of range.
 
     References:
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519); Cremer, Li and Duvenaud, Inference
         Suboptimality in VAEs (arXiv:1801.03558).
     """
+    _require_one_normal(model, "refined_q")
     model.require_data(x)
     if min(samples, batch_size) < 1:
         raise ValueError(
@@ -85,6 +88,14 @@ def refined_q(
             _climbed(model, batch, steps, lr, samples, generator) for batch in x.split(batch_size)
         ]
     return DiagonalNormal(torch.cat([q.loc for q in ends]), torch.cat([q.logvar for q in ends]))
+
+
+def _require_one_normal(model: object, name: str) -> None:
+    if isinstance(model, TwoLayerVAE):
+        raise TypeError(
+            f"{name}: expected a VAE, whose q(z | x) is one normal, got a TwoLayerVAE; compare "
+            f"log_evidence with more samples instead"
+        )
 
 
 def _climbed(
@@ -132,6 +143,9 @@ def trust(
     margin: float = 0.1,
     q: DiagonalNormal | None = None,
     encoder: EvidenceEstimate | None = None,
+    refined: EvidenceEstimate | None = None,
+    at_once: int = 25,
+    batch_size: int = 100,
     generator: torch.Generator | None = None,
 ) -> Trust:
     r"""Whether $L_K$ from the encoder's q may stand for log p(x): is another q's higher?
@@ -162,30 +176,44 @@ def trust(
         margin: nats per datum by which the encoder's mean may be too low.
         q: the other proposal, for the first ``check`` data; `refined_q` if None.
         encoder: `log_evidence` of these or more data from the encoder's q, if it is at hand.
+        refined: the same from the other proposal; then no q is needed.
+        at_once, batch_size: see `log_evidence`; the latter is `refined_q`'s too.
         generator: source of the noise, on the data's device.
 
     Returns:
         `Trust`. When not trusted, report ``log_evidence(model, x, q=refined_q(model, x))``.
 
     Raises:
-        TypeError, ValueError: if x is not data for this model, or a number is out of range.
+        TypeError, ValueError: if x is not data for this model, the model has two layers, or a
+            number is out of range.
 
     References:
         Owen, Monte Carlo theory, methods and examples (2013), section 9.3, on why the weights'
         own error does not warn.
     """
+    _require_one_normal(model, "trust")
     x = x[:check] if check > 1 else x[:0]
     if len(x) < 2 or not margin > 0:
         raise ValueError(
             f"trust: expected check and the number of data ≥ 2 and margin > 0, got check={check}, "
             f"{len(x)} data to check and margin={margin}"
         )
+    l_k = partial(
+        log_evidence,
+        model,
+        x,
+        samples=samples,
+        at_once=at_once,
+        batch_size=batch_size,
+        generator=generator,
+    )
     if encoder is None:
-        encoder = log_evidence(model, x, samples=samples, generator=generator)
-    if q is None:
-        q = refined_q(model, x, generator=generator)
-    low = encoder.log_evidence[: len(x)]
-    high = log_evidence(model, x, samples=samples, q=q, generator=generator).log_evidence
+        encoder = l_k()
+    if refined is None:
+        if q is None:
+            q = refined_q(model, x, batch_size=batch_size, generator=generator)
+        refined = l_k(q=q)
+    low, high = encoder.log_evidence[: len(x)], refined.log_evidence[: len(x)]
     gain = high - low
     difference = gain.mean().item()
     shortfall = difference - _CONFIDENCE / len(x)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,23 +12,32 @@ from torch import Tensor
 
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
 from vaelib.evaluate.evidence import grid_log_evidence, log_evidence
-from vaelib.evaluate.proposal import Trust, trust
-from vaelib.vae import VAE
+from vaelib.evaluate.proposal import Trust, refined_q, trust
+from vaelib.latent import EvidenceEstimate
+from vaelib.vae import VAE, TwoLayerVAE
 
-__all__ = ["Report", "Scores", "report"]
+__all__ = ["Evidence", "Report", "Scores", "report"]
+
+
+class Evidence(NamedTuple):
+    """L_K of a data set from one proposal, in nats per datum."""
+
+    mean: float
+    standard_error: float  # of the mean, over data
+    sampling_error: float  # the part of it that more samples would reduce
+    effective_samples: float  # the median over data
 
 
 class Scores(NamedTuple):
     """One column of a `Report`: one model, in nats per datum where no unit is named."""
 
     elbo: ElboEstimate
-    evidence: float  # L_K, the mean over data
-    evidence_error: float  # its standard error over data
-    sampling_error: float  # the part of it that more samples would reduce
-    effective_samples: float  # the median over data
+    evidence: Evidence  # from the encoder's q
+    refined: Evidence | None  # from `refined_q`, if that was asked for and can be done
     active_units: int
-    latent: int
-    trust: Trust
+    upper_units: int | None  # of these, those in the upper of two layers
+    latent: int  # of two layers, of both together
+    trust: Trust | None  # None with two layers, which it cannot check
     grid: float | None  # exact, with one or two latent dimensions
     grid_error: float | None  # the mean of `GridEvidence.error`
 
@@ -43,18 +53,33 @@ class Report:
 
     def rows(self) -> dict[str, list[float | None]]:
         """The table's numbers: for each row, one value per model."""
-        columns = self.scores.values()
+        columns, l_k = self.scores.values(), f"L_{self.samples}"
         rows: dict[str, list[float | None]] = {
             "ELBO": [s.elbo.elbo for s in columns],
             "  ELBO's standard error": [s.elbo.standard_error for s in columns],
             "rate": [s.elbo.rate for s in columns],
             "distortion": [s.elbo.distortion for s in columns],
-            f"L_{self.samples}": [s.evidence for s in columns],
-            f"  L_{self.samples}'s standard error": [s.evidence_error for s in columns],
-            "  of that, sampling": [s.sampling_error for s in columns],
-            "effective samples": [s.effective_samples for s in columns],
-            "active units": [float(s.active_units) for s in columns],
+            l_k: [s.evidence.mean for s in columns],
+            f"  {l_k}'s standard error": [s.evidence.standard_error for s in columns],
+            "  of that, sampling": [s.evidence.sampling_error for s in columns],
+            "  too low by at least": [s.trust and max(s.trust.shortfall, 0.0) for s in columns],
+            "effective samples": [s.evidence.effective_samples for s in columns],
         }
+        if any(s.refined for s in columns):
+            rows |= {
+                f"{l_k}, q refined": [s.refined and s.refined.mean for s in columns],
+                "  standard error, q refined": [
+                    s.refined and s.refined.standard_error for s in columns
+                ],
+                "effective samples, q refined": [
+                    s.refined and s.refined.effective_samples for s in columns
+                ],
+            }
+        rows["active units"] = [float(s.active_units) for s in columns]
+        if any(s.upper_units is not None for s in columns):
+            rows["  of these in the upper layer"] = [
+                None if s.upper_units is None else float(s.upper_units) for s in columns
+            ]
         if any(s.grid is not None for s in columns):
             rows["log p(x) on a grid"] = [s.grid for s in columns]
             rows["  change with half the cells"] = [s.grid_error for s in columns]
@@ -86,24 +111,37 @@ class Report:
             f"Effective samples: median over data, of {self.samples}. Active units: of {sizes}, "
             f"variance of q's mean over these data > {self.threshold:g}.",
         ]
-        notes += [
-            f"WARNING, {name}: L_{self.samples} from the encoder's q is at least "
-            f"{s.trust.shortfall:.2f} nats too low on the data checked, {s.trust.worst:.1f} at the "
-            f"worst; use log_evidence(…, q=refined_q(…))."
-            for name, s in self.scores.items()
-            if not s.trust.trusted
-        ]
+        two = [name for name, s in self.scores.items() if s.trust is None]
+        if two:
+            notes.append(
+                f"Neither checked nor refined: L_{self.samples} of {', '.join(two)}; the q of two "
+                f"layers is no single normal."
+            )
+        for name, s in self.scores.items():
+            if s.trust is None or s.trust.trusted:
+                continue
+            short = f"WARNING, {name}: L_{self.samples} from the encoder's q is at least "
+            short += f"{s.trust.shortfall:.2f} nats too low"
+            notes.append(
+                f"{short}; take L_{self.samples}, q refined."
+                if s.refined
+                else f"{short} on the data checked, {s.trust.worst:.1f} at the worst; "
+                f"report(…, refine=True) adds a better one."
+            )
         return notes
 
 
 def report(
-    models: VAE | Sequence[VAE] | Mapping[str, VAE],
+    models: VAE | TwoLayerVAE | Sequence[VAE | TwoLayerVAE] | Mapping[str, VAE | TwoLayerVAE],
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 5000,
     check: int = 100,
     elbo_samples: int = 10,
     threshold: float = 0.01,
+    refine: bool = False,
+    at_once: int = 25,
+    batch_size: int = 100,
     generator: torch.Generator | None = None,
 ) -> Report:
     """ELBO, rate, distortion, L_K, active units and exact evidence of one model or several seeds.
@@ -113,13 +151,17 @@ def report(
     set where there is no accelerator.
 
     Args:
-        models: one `vaelib.vae.VAE`, several that differ in their seed, or a mapping from names to
-            models.
+        models: one `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`, several that differ in their
+            seed, or a mapping from names to models.
         x: held-out data, shape ``[n, pixel]``, the same for all models.
         samples: K of `log_evidence`, whose proposal is the encoder's q.
-        check: data on which `trust` compares that with another proposal.
+        check: data on which `trust` compares that with another proposal. Two layers it cannot
+            compare, and a note says so.
         elbo_samples: samples of z per datum for `elbo`.
         threshold: of `active_units`.
+        refine: give L_K from `refined_q` too, where there is one, and let `trust` compare all data.
+        at_once: samples of a datum in memory; see `log_evidence`. An accelerator wants thousands.
+        batch_size: data at a time, except on the grid.
         generator: source of all noise, on the data's device.
 
     Returns:
@@ -129,7 +171,7 @@ def report(
     Raises:
         TypeError, ValueError: if there is no model, or x is not data for one of them.
     """
-    if isinstance(models, VAE):
+    if isinstance(models, VAE | TwoLayerVAE):
         models = {"model": models}
     elif not isinstance(models, Mapping):
         models = {f"seed {i}": model for i, model in enumerate(models)}
@@ -137,30 +179,65 @@ def report(
         raise ValueError("report: expected at least one model, got none")
     scores = {}
     for name, model in models.items():
-        bound = elbo(model, x, samples=elbo_samples, generator=generator)
-        evidence = log_evidence(model, x, samples=samples, generator=generator)
-        exact = grid_log_evidence(model, x) if model.latent <= 2 else None
+        bound = elbo(model, x, samples=elbo_samples, batch_size=batch_size, generator=generator)
+        l_k = partial(
+            log_evidence,
+            model,
+            x,
+            samples=samples,
+            at_once=at_once,
+            batch_size=batch_size,
+            generator=generator,
+        )
+        encoder = l_k()
+        active = active_units(model, x, threshold=threshold, generator=generator)
+        refined = checked = exact = upper = None
+        if isinstance(model, TwoLayerVAE):
+            upper = int(active[model.latent :].sum())
+        else:
+            if refine:
+                refined = l_k(q=refined_q(model, x, batch_size=batch_size, generator=generator))
+            checked = trust(
+                model,
+                x,
+                samples=samples,
+                check=len(x) if refine else check,
+                encoder=encoder,
+                refined=refined,
+                at_once=at_once,
+                batch_size=batch_size,
+                generator=generator,
+            )
+            if model.latent <= 2:
+                exact = grid_log_evidence(model, x)
         scores[str(name)] = Scores(
             bound,
-            evidence.log_evidence.mean().item(),
-            (evidence.log_evidence.std() / len(x) ** 0.5).item(),
-            (evidence.standard_error.square().mean() / len(x)).sqrt().item(),
-            evidence.effective_sample_size.median().item(),
-            int(active_units(model, x, threshold=threshold).sum()),
-            model.latent,
-            trust(model, x, samples=samples, check=check, encoder=evidence, generator=generator),
+            _evidence(encoder),
+            None if refined is None else _evidence(refined),
+            int(active.sum()),
+            upper,
+            len(active),
+            checked,
             None if exact is None else exact.log_evidence.mean().item(),
             None if exact is None else exact.error.mean().item(),
         )
     return Report(scores, len(x), samples, threshold)
 
 
+def _evidence(estimate: EvidenceEstimate) -> Evidence:
+    values, n = estimate.log_evidence, len(estimate.log_evidence)
+    return Evidence(
+        values.mean().item(),
+        (values.std() / n**0.5).item(),
+        (estimate.standard_error.square().mean() / n).sqrt().item(),
+        estimate.effective_sample_size.median().item(),
+    )
+
+
 def _number(name: str, value: float) -> str:
-    if name == "active units":
+    if name.startswith(("effective samples", "active units", "  of these")):
         return f"{value:.0f}"
-    if name == "  change with half the cells":
-        return f"{value:.4f}"
-    return f"{value:.0f}" if name == "effective samples" else f"{value:.2f}"
+    return f"{value:.4f}" if name == "  change with half the cells" else f"{value:.2f}"
 
 
 def _over_seeds(name: str, values: Sequence[float | None]) -> str:

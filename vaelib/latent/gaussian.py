@@ -251,13 +251,15 @@ class NonlinearGaussian:
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(z) + log p(x | z) in nats, shape ``[*batch]``."""
-        return self.prior.log_prob(z) + self.log_likelihood(x, z)
+        zeros = torch.zeros_like(z)  # where z is, on a GPU perhaps
+        return DiagonalNormal(zeros, zeros).log_prob(z) + self.log_likelihood(x, z)
 
     def sample(
         self, n: int, *, generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n latent"]]:
         """n pairs (x, z) by ancestral sampling: z from the prior, then x given z."""
-        z = torch.empty(n, self.latent).normal_(generator=generator)
+        device = None if generator is None else generator.device
+        z = torch.empty(n, self.latent, device=device).normal_(generator=generator)
         loc = self.function(z)
         noise = torch.empty_like(loc).normal_(generator=generator)
         return loc + self.variance**0.5 * noise, z

@@ -2,7 +2,7 @@
 
 `fit` is the loop and survives a kill; `load` puts the weights of a run folder into a model.
 
-Chapter: :doc:`/book/vae`.
+Chapter: :doc:`/book/train`.
 """
 
 from vaelib.train.checkpoint import CheckpointError, load

@@ -1,10 +1,10 @@
 """The loop: batches from data that stay on the device, steps, history, and where to go on."""
 
 import hashlib
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -87,8 +87,12 @@ def fit(
             has it; weights, Adam and everything from the networks' outputs to the loss stay in
             float32: a bfloat16 near −100 has its neighbours half a nat away.
         compile: ``True`` compiles the loss and its gradient by ``torch.compile``, half a minute
-            once; ``"reduce-overhead"`` also records CUDA graphs. The smaller last batch of an epoch
-            runs uncompiled.
+            once. ``"cuda-graph"``, for one GPU, also records the whole step, from the choice of
+            images to Adam, as one CUDA graph, and starts that once a step: a network as small as a
+            chapter's takes less time to compute than its kernels take to start. The model's Python
+            then runs only while the step is recorded, so what changes between steps must be the
+            content of a tensor, and no number may be read back from the GPU. In both, the smaller
+            last batch of an epoch runs uncompiled.
         validation: held-out images, ``uint8 [m, pixel]``, measured after each epoch on one fixed
             draw of binarization and noise, with the whole weight of the KL.
         patience: stop after so many epochs without a better ``validation`` loss (none is counted
@@ -115,6 +119,7 @@ def fit(
             cannot do what is asked for.
         FloatingPointError: if a loss is not finite; names the term, the step and the last good
             checkpoint. The weights are then those before that step.
+        RuntimeError: if torch cannot compile the model, or not record its step.
         FileExistsError: if the folder has a checkpoint and ``resume`` is False.
         CheckpointError: if the checkpoint is damaged, or of a run with another model, other data or
             other settings; names them.
@@ -150,14 +155,25 @@ def fit(
     per_epoch = math.ceil(len(pixels) / size)
     team = Team()
     team.require_rows(size, len(pixels) - (per_epoch - 1) * size)
-    step = Step(model, batch=size, precision=precision, compile=compile, clip=clip, team=team)
+    device = next(p.device for p in model.parameters() if p.requires_grad)
     if generator is None:
-        generator = torch.Generator(step.device).manual_seed(int(torch.randint(2**62, ())))
-    if generator.device.type != step.device.type:
+        generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
+    if generator.device.type != device.type:
         raise ValueError(
-            f"fit: expected a generator on the model's device, {step.device}, got one on "
-            f"{generator.device}; use torch.Generator({step.device.type!r})"
+            f"fit: expected a generator on the model's device, {device}, got one on "
+            f"{generator.device}; use torch.Generator({device.type!r})"
         )
+    batches = _Batches(model, pixels.to(device), binarization, generator)
+    step = Step(
+        model,
+        batches.draw,
+        generator,
+        batch=size,
+        precision=precision,
+        compile=compile,
+        clip=clip,
+        team=team,
+    )
     config = {
         "model": repr(model),
         "pixels": _fingerprint(pixels, folder),
@@ -184,20 +200,19 @@ def fit(
     else:
         generator.set_state(team.agree(generator.get_state()))
 
-    pixels = pixels.to(step.device)
-    held_out = None if validation is None else validation.to(step.device)
-    sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=step.device)
+    held_out = None if validation is None else validation.to(device)
+    sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=device)
     sizes[-1] = len(pixels) - (per_epoch - 1) * size
 
-    def draw() -> Iterator[list[Tensor]]:
-        return _batches(model, pixels, size, binarization, generator)
+    def order() -> Sequence[Tensor]:
+        return batches.order(size)
 
     def require_finite() -> None:
         bad = (~losses[: run.position].isfinite()).nonzero()
         if len(bad):
             position = int(bad[0])
             generator.set_state(run.epoch_start)
-            batch = next(itertools.islice(draw(), position, None))
+            *_, batch = map(batches.draw, order()[: position + 1])
             where = f"step {position + 1} of {per_epoch} of epoch {len(run.history) + 1}"
             raise FloatingPointError(_diagnose(model, batch, where, lr, run.path))
 
@@ -211,14 +226,14 @@ def fit(
         while not run.finished:
             epoch, before, start = len(run.history) + 1, run.seconds, time.perf_counter()
             # Losses stay on the device until somebody needs them: once an epoch, or to save.
-            losses = torch.zeros(per_epoch, device=step.device)
-            losses[: run.position] = run.losses.to(step.device)
-            for batch in run.rest_of_epoch(draw):
+            losses = torch.zeros(per_epoch, device=device)
+            losses[: run.position] = run.losses.to(device)
+            for rows in run.rest_of_epoch(order):
                 done = (epoch - 1) * per_epoch + run.position
                 if done <= warmup * per_epoch > 0:
                     kl_warmup.fill_(done / (warmup * per_epoch))
                 share = done / (epochs * per_epoch)
-                losses[run.position] = step(batch, lr=lr * schedule(share))
+                losses[run.position] = step(rows, lr=lr * schedule(share))
                 run.position += 1
                 if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
                     require_finite()
@@ -246,18 +261,25 @@ def fit(
     return run.history
 
 
-def _batches(
-    model: nn.Module,
-    pixels: Tensor,
-    size: int,
-    binarization: Binarization,
-    generator: torch.Generator,
-) -> Iterator[list[Tensor]]:
+@dataclass(frozen=True)
+class _Batches:
     """An epoch's batches: data in a random order, binarized, each with the noise of its loss."""
-    noise = getattr(model, "noise", None)
-    for rows in torch.randperm(len(pixels), generator=generator, device=pixels.device).split(size):
-        x = binarize(pixels[rows], binarization, generator=generator)
-        yield [x] if noise is None else [x, noise(len(x), generator=generator)]
+
+    model: nn.Module
+    pixels: Tensor
+    binarization: Binarization
+    generator: torch.Generator
+
+    def order(self, size: int) -> Sequence[Tensor]:
+        """For each batch of a pass over the data, the numbers of its images."""
+        n, device = len(self.pixels), self.pixels.device
+        return torch.randperm(n, generator=self.generator, device=device).split(size)
+
+    def draw(self, rows: Tensor) -> list[Tensor]:
+        """The batch of these images."""
+        x = binarize(self.pixels[rows], self.binarization, generator=self.generator)
+        noise = getattr(self.model, "noise", None)
+        return [x] if noise is None else [x, noise(len(x), generator=self.generator)]
 
 
 @torch.no_grad()
@@ -267,9 +289,10 @@ def _held_out_loss(model: nn.Module, pixels: Tensor | None, binarization: Binari
         return math.nan
     generator = torch.Generator(pixels.device).manual_seed(0)
     total = torch.zeros((), dtype=torch.float64, device=pixels.device)
+    batches = _Batches(model, pixels, binarization, generator)
     model.eval()
-    for batch in _batches(model, pixels, 1000, binarization, generator):
-        total += model(*batch) * len(batch[0])
+    for rows in batches.order(1000):
+        total += model(*batches.draw(rows)) * len(rows)
     model.train()
     return total.item() / len(pixels)
 

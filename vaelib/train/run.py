@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -63,21 +63,20 @@ class Run:
         self.finished = False
         self._break: dict[str, Tensor] = {}  # states of the generators at a break
 
-    def rest_of_epoch(self, draw: Callable[[], Iterator[T]]) -> Iterator[T]:
+    def rest_of_epoch(self, order: Callable[[], Sequence[T]]) -> Sequence[T]:
         """The batches of the current epoch that are still to come.
 
-        After a break within an epoch those that are done are drawn once more and dropped.
+        After a break within an epoch its order is drawn once more, and the rest of it is gone
+        through with the generators as they were.
         """
         if not self.position:
             self._set_generators()
             self.epoch_start = self.generator.get_state()
-            return draw()
+            return order()
         self.generator.set_state(self.epoch_start)
-        stream = draw()
-        for _ in range(self.position):
-            next(stream)
+        rest = order()[self.position :]
         self._set_generators()
-        return stream
+        return rest
 
     def end_epoch(self, line: Epoch, patience: int | None) -> None:
         """Add a line to the history; with patience, look whether it is the best, or the last."""

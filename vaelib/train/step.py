@@ -1,20 +1,22 @@
 """One update of a model's weights, without a number read back from the device."""
 
 import platform
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from vaelib.train.graph import Recorded
 from vaelib.train.team import Team
 
 Precision = Literal["float32", "bfloat16"]
-Compile = Literal[False, True, "reduce-overhead"]
+Compile = Literal[False, True, "cuda-graph"]
 
 
 class Step:
-    """Forward, backward and Adam, in one precision, eager or compiled.
+    """A batch, forward, backward and Adam, in one precision: eager, compiled, or one CUDA graph.
 
     A step whose loss is not finite changes no weight, and neither does any step after it: `failed`
     is 1 from then on. That is decided on the device. Asking there and then, ``loss.isnan()``, would
@@ -22,6 +24,8 @@ class Step:
 
     Args:
         model: ``model(x, *noise)`` returns the loss.
+        draw: from the numbers of the batch's images to [x, *noise], all on the model's device.
+        generator: what it draws from.
         batch: size of a full batch. Only batches of this size run compiled: a smaller last batch
             would be compiled for its own size, which takes longer than it saves.
         precision, compile, clip: see `vaelib.train.fit`.
@@ -34,6 +38,8 @@ class Step:
     def __init__(
         self,
         model: nn.Module,
+        draw: Callable[[Tensor], list[Tensor]],
+        generator: torch.Generator,
         *,
         batch: int,
         precision: Precision,
@@ -44,17 +50,39 @@ class Step:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         _require_precision(precision, self.device)
-        _require_compile(compile, self.device)
+        _require_compile(compile, self.device, team.size)
+        self.draw, self.generator, self.batch = draw, generator, batch
         self.precision, self.clip, self.team = precision, clip, team
         rows = len(range(team.rank, batch, team.size))
         self.model = team.wrap(_Compiled(model, rows, compile) if compile else model)
-        self.optimizer = torch.optim.Adam(self.parameters, fused=True)
         self.failed = torch.zeros((), device=self.device)
+        self.recorded: Recorded | None = None
+        self.lr: Tensor | None = None
+        if compile == "cuda-graph":  # a number would be recorded as it was
+            self.lr = torch.zeros((), dtype=torch.float32, device=self.device)
+            self.optimizer = torch.optim.Adam(
+                self.parameters, lr=self.lr, fused=True, capturable=True
+            )
+        else:
+            self.optimizer = torch.optim.Adam(self.parameters, fused=True)
         # A fused optimizer changes nothing while its found_inf is 1, as GradScaler makes it.
         vars(self.optimizer).update(grad_scale=None, found_inf=self.failed)
 
-    def __call__(self, batch: list[Tensor], *, lr: float) -> Tensor:
-        """Update once. Returns the loss before the update, on the device, without a graph."""
+    def __call__(self, rows: Tensor, *, lr: float) -> Tensor:
+        """Update once. Returns the loss before the update, on the device, without a graph.
+
+        It is to be read before the next call, which may overwrite it.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr if self.lr is None else self.lr.fill_(lr)
+        if self.lr is None or len(rows) != self.batch:
+            return self._update(rows)
+        if self.recorded is None:
+            self.recorded = self._record(rows)
+        return self.recorded(rows)
+
+    def _update(self, rows: Tensor) -> Tensor:
+        batch = self.draw(rows)
         share = self.team.share(batch)
         with self.autocast():
             loss = self.model(*share)
@@ -73,10 +101,21 @@ class Step:
             # With a gradient that is not finite the loss counts as not finite either.
             loss = loss + 0 * nn.utils.clip_grad_norm_(self.parameters, self.clip)
         torch.maximum(self.failed, (~loss.isfinite()).to(self.failed.dtype), out=self.failed)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.optimizer.step()
         return loss
+
+    def _record(self, rows: Tensor) -> Recorded:
+        """The update as a CUDA graph, made without a trace in weights, moments or generators."""
+        kept = [(t, t.clone()) for t in (self.failed, *self.model.buffers())]
+        state = self.generator.get_state()
+        self.failed.fill_(1)  # Adam makes its moments, in the place where they will stay: zeros
+        try:
+            with _fork_rng(self.device):
+                return Recorded(self._update, rows, self.generator)
+        finally:
+            self.generator.set_state(state)
+            for t, before in kept:
+                t.copy_(before)
 
     def autocast(self) -> AbstractContextManager:
         """Where matrix products and convolutions are in bfloat16; the weights stay in float32."""
@@ -92,8 +131,7 @@ class _Compiled(nn.Module):
         super().__init__()
         self.model, self.batch, self.how = model, batch, how
         # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
-        mode = how if isinstance(how, str) else None
-        self.full = torch.compile(model, fullgraph=True, dynamic=False, mode=mode)
+        self.full = torch.compile(model, fullgraph=True, dynamic=False)
         self.fresh = True
 
     def forward(self, x: Tensor, *noise: Tensor) -> Tensor:
@@ -103,11 +141,8 @@ class _Compiled(nn.Module):
             self.fresh = False
             # Once as it is: a mistake in a model shows in its own words. And torch remembers which
             # formula serves a KL, a search that cannot be compiled.
-            gpu = [x.device] if x.device.type == "cuda" else []
-            with torch.random.fork_rng(gpu), torch.no_grad():
+            with _fork_rng(x.device), torch.no_grad():
                 self.model(x, *noise)
-        if self.how == "reduce-overhead":
-            torch.compiler.cudagraph_mark_step_begin()
         try:
             return self.full(x, *noise)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -117,6 +152,11 @@ class _Compiled(nn.Module):
                 f"CPU it needs a C++ compiler (Debian: apt install g++ python3-dev). compile=False "
                 f"trains without"
             ) from error
+
+
+def _fork_rng(device: torch.device) -> AbstractContextManager:
+    """What is drawn in here from torch's own generators is drawn as if it had not been."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _require_precision(precision: Precision, device: torch.device) -> None:
@@ -141,11 +181,20 @@ def _has_bfloat16(device: torch.device) -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _require_compile(compile: Compile, device: torch.device) -> None:  # noqa: A002
+def _require_compile(
+    compile: Compile,  # noqa: A002
+    device: torch.device,
+    processes: int,
+) -> None:
     if compile not in get_args(Compile):
         raise ValueError(f"fit: expected compile one of {get_args(Compile)}, got {compile!r}")
-    if compile == "reduce-overhead" and device.type != "cuda":
+    if compile == "cuda-graph" and device.type != "cuda":
         raise ValueError(
-            f"fit: compile='reduce-overhead' records CUDA graphs, and the model is on {device.type}"
-            f". Use compile=True, or model.to('cuda') where there is a GPU"
+            f"fit: compile='cuda-graph' records a CUDA graph, and the model is on {device.type}. "
+            f"Use compile=True, or model.to('cuda') where there is a GPU"
+        )
+    if compile == "cuda-graph" and processes > 1:
+        raise ValueError(
+            f"fit: compile='cuda-graph' records the step of one process, and {processes} share "
+            f"this one. Use compile=True, or one process"
         )

@@ -1,0 +1,115 @@
+"""A training step of every model, on a device that is not the CPU.
+
+    python tests/placement_run.py
+
+The device is a stand-in that torch lets Python register, for the whole process; therefore
+tests/test_device.py starts this script. Its tensors have shapes and no contents: a kernel refuses
+tensors of two devices, as on a GPU, and nobody can read a number. Prints what goes wrong as JSON,
+by the name of the model.
+"""
+
+import json
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from vaelib import nets
+from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
+from vaelib.prior import Mixture, Prior, VampPrior
+from vaelib.train.loop import _Batches
+from vaelib.train.step import Step
+from vaelib.train.team import Team
+from vaelib.vae import IWAE, VAE, Autoencoder, TwoLayerVAE
+
+DEVICE = "stand_in"
+LIKELIHOODS = {
+    Bernoulli: ("dynamic", nets.MLPDecoder),
+    ContinuousBernoulli: ("none", nets.MLPDecoder),
+    Gaussian: ("threshold", nets.MLPDecoder),
+    Categorical: ("none", nets.LevelsDecoder),
+}
+PRIORS = {
+    None: lambda encoder: None,
+    Mixture: lambda encoder: Mixture(2, 3),
+    VampPrior: lambda encoder: VampPrior(encoder, 6, 3),
+}
+
+
+class Careless(VAE):
+    """Its loss makes a tensor where torch does by default. It must be found."""
+
+    def forward(self, x, eps):
+        return super().forward(x, eps + torch.zeros(2))
+
+
+class Curious(VAE):
+    """Its loss reads a number. It must be found too."""
+
+    def forward(self, x, eps):
+        return super().forward(x, eps) if x.any() else 0.0
+
+
+def networks(decoder=nets.MLPDecoder):
+    return nets.MLPEncoder(6, 2, hidden=(4,)), decoder(2, 6, hidden=(4,))
+
+
+def models():
+    """Every likelihood with every prior, every objective and network: name, model, binarization."""
+    assert LIKELIHOODS.keys() == set(Likelihood.__subclasses__())
+    assert PRIORS.keys() == {None, *Prior.__subclasses__()}
+    for likelihood, (how, decoder) in LIKELIHOODS.items():
+        for prior, make in PRIORS.items():
+            encoder, decode = networks(decoder)
+            model = VAE(encoder, decode, likelihood=likelihood(), prior=make(encoder))
+            yield f"VAE {likelihood.__name__} {prior}", model, how
+    for double in (False, True):
+        yield f"IWAE {double}", IWAE(*networks(), doubly_reparameterized=double), "dynamic"
+    mlp = nets.MLP([6, 4, 2])
+    yield "Autoencoder", Autoencoder(mlp, networks()[1]), "dynamic"
+    narrow = [nets.MLPEncoder(*sizes, hidden=(4,)) for sizes in ((6, 3), (3, 2), (2, 3))]
+    yield "TwoLayerVAE", TwoLayerVAE(*narrow, nets.MLPDecoder(3, 6, hidden=(4,))), "dynamic"
+    yield "linear", VAE(nets.LinearEncoder(6, 2), nets.MLPDecoder(2, 6, hidden=())), "dynamic"
+    yield "conv", VAE(nets.ConvEncoder(2, width=8), nets.ConvDecoder(2, width=8)), "dynamic"
+    yield "Careless", Careless(*networks()), "dynamic"
+    yield "Curious", Curious(*networks()), "dynamic"
+
+
+def move(model, device):
+    """``model.to(device)``, which cannot make such tensors: only parameters and buffers move."""
+
+    def place(t):
+        return None if t is None else torch.empty(t.shape, dtype=t.dtype, device=device)
+
+    for module in model.modules():
+        module._buffers.update({name: place(t) for name, t in module._buffers.items()})
+        for name, p in module._parameters.items():
+            module._parameters[name] = nn.Parameter(place(p), p.requires_grad)
+
+
+def problem(model, binarization):
+    """What goes wrong with a model on the device; None if nothing does."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        move(model, DEVICE)
+        size = getattr(model.encoder, "pixels", 6)
+        pixels = torch.empty(9, size, dtype=torch.uint8, device=DEVICE)
+        batches = _Batches(model, pixels, binarization, None)
+        how = {"precision": "float32", "compile": False, "clip": 1.0, "team": Team()}
+        try:
+            step = Step(model, batches.draw, None, batch=5, **how)
+            loss = step(batches.order(5)[0], lr=0.1)
+            made = [loss, *(p.grad for p in model.parameters() if p.requires_grad)]
+            assert {t.device.type for t in made} == {DEVICE}
+        except RuntimeError as error:
+            return str(error).splitlines()[0]
+
+
+def main():
+    _setup_privateuseone_for_python_backend(DEVICE)
+    found = {name: problem(model, binarization) for name, model, binarization in models()}
+    print(json.dumps({"tried": len(found), "wrong": {k: v for k, v in found.items() if v}}))
+
+
+if __name__ == "__main__":
+    main()

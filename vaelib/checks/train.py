@@ -1,0 +1,474 @@
+"""Checks of the exercises of :doc:`/book/train`."""
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.nn.functional import softplus
+
+from .exercise import Draw, exercise
+
+__all__ = ["active_latents", "mixed_elbo", "streamed_log_mean"]
+
+
+# log p(x) in chunks
+
+
+# Numbers in the largest chunk of any case, and a row beside it: more is several chunks.
+LARGEST_CHUNK = 12 * 5
+
+
+class Chunk(Tensor):
+    """A chunk of log-weights that notices when it becomes a part of something larger."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch calls for each operation on a chunk."""
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, Tensor) and result.numel() > LARGEST_CHUNK:
+            raise MemoryError(
+                f"a tensor of shape {[*result.shape]} holds more than one chunk: take from each "
+                "chunk what is needed, of shape [batch], and let the chunk go"
+            )
+        return result
+
+
+class Stream:
+    """An iterator over chunks that raises if one of them was kept.
+
+    Args:
+        log_w: all log-weights, shape ``[samples, batch]``; for the check alone.
+        sizes: the number of samples in each chunk.
+    """
+
+    def __init__(self, log_w: Tensor, sizes: tuple[int, ...]):
+        self.log_w, self.sizes = log_w, sizes
+        self.given: list[weakref.ref[Tensor]] = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        number = len(self.given)
+        # A loop's variable still holds the last one while the next is made.
+        for kept, chunk in enumerate(self.given[:-1]):
+            if chunk() is not None:
+                what = f"chunk {number + 1}" if number < len(self.sizes) else "the end"
+                raise MemoryError(
+                    f"chunk {kept + 1} is still in memory when {what} is asked for: go through the "
+                    "chunks once, and keep running results of shape [batch] only"
+                )
+        if number == len(self.sizes):
+            raise StopIteration
+        made = self.split()[number].clone()
+        self.given.append(weakref.ref(made))  # which every view of it keeps alive
+        return made.as_subclass(Chunk)
+
+    def split(self) -> tuple[Tensor, ...]:
+        """All chunks at once: views that nothing watches."""
+        return self.log_w.split(self.sizes)
+
+
+def _log_mean_of_each(stream: Stream) -> Tensor:
+    """Datum by datum, from its largest weight."""
+    found = []
+    for one in stream.log_w.mT:
+        top = one.max()
+        found.append(top + ((one - top).exp().sum() / len(one)).log())
+    return torch.stack(found)
+
+
+def _log_mean_exp(log_w: Tensor) -> Tensor:
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+def _whole(change: Callable[[Tensor], Tensor]) -> Any:
+    """A mistake that does not depend on the chunks."""
+    return lambda stream: change(stream.log_w)
+
+
+def _chunks(change: Callable[[list[Tensor]], Tensor]) -> Any:
+    """A mistake from the list of chunks."""
+    return lambda stream: change(list(stream.split()))
+
+
+def _running(
+    *,
+    start: float = -math.inf,
+    rescaled: Callable[[Tensor, Tensor], Tensor] = lambda old, new: (old - new).exp(),
+    highest: Callable[[Tensor], Tensor] = lambda chunk: chunk.amax(0),
+) -> Any:
+    """The sums of one pass, with a mistake in it."""
+
+    def wrong(stream: Stream) -> Tensor:
+        top = torch.full_like(stream.log_w[0], start)
+        total = torch.zeros_like(top)
+        for chunk in stream.split():
+            new = torch.maximum(top, highest(chunk))
+            total = total * rescaled(top, new) + (chunk - new).exp().sum(0)
+            top = new
+        return top + (total / len(stream.log_w)).log()
+
+    return wrong
+
+
+@exercise(
+    truth=_log_mean_of_each,
+    mistakes={
+        "the chunks' results are averaged, and an average of logarithms is too low (Jensen): "
+        "average the weights, then take the logarithm": _chunks(
+            lambda chunks: torch.stack([_log_mean_exp(c) for c in chunks]).mean(0)
+        ),
+        "the chunks' results are averaged by their sizes, and an average of logarithms is too low "
+        "(Jensen): average the weights": _chunks(
+            lambda chunks: (
+                sum(((len(c) * _log_mean_exp(c)) for c in chunks), torch.zeros(()))
+                / sum(map(len, chunks))
+            )
+        ),
+        "every chunk counts the same; a chunk of twice the samples must count twice": _chunks(
+            lambda chunks: _log_mean_exp(torch.stack([_log_mean_exp(c) for c in chunks]))
+        ),
+        "the sum of the weights is divided by the number of chunks; K is the number of samples": (
+            _chunks(lambda chunks: torch.cat(chunks).logsumexp(0) - math.log(len(chunks)))
+        ),
+        "K is the sum of the chunks' sizes, not the size of the last times their number": _chunks(
+            lambda chunks: torch.cat(chunks).logsumexp(0) - math.log(len(chunks[-1]) * len(chunks))
+        ),
+        "the sum of the weights is divided by the size of the last chunk; K is the sum of all "
+        "sizes": _chunks(lambda chunks: torch.cat(chunks).logsumexp(0) - math.log(len(chunks[-1]))),
+        "the chunks' means are added; a mean over all samples weighs each by its share of them": (
+            _chunks(lambda chunks: torch.stack([_log_mean_exp(c) for c in chunks]).logsumexp(0))
+        ),
+        "−log K is missing: asked is the mean weight, not the sum": _whole(
+            lambda log_w: log_w.logsumexp(0)
+        ),
+        "this is the mean log-weight, an ELBO; asked is the logarithm of the mean weight": _whole(
+            lambda log_w: log_w.mean(0)
+        ),
+        "the weights themselves underflow or overflow: subtract the largest log-weight first": (
+            _whole(lambda log_w: log_w.exp().mean(0).log())
+        ),
+        "the running maximum starts at 0, and weights far below e⁰ underflow: start at −∞": (
+            _running(start=0.0)
+        ),
+        "when the maximum rises, the older sum must be scaled down to the new one": _running(
+            rescaled=lambda old, new: torch.ones_like(new)
+        ),
+        "the older sum is scaled by exp(new − old); when the maximum rises it must shrink, by "
+        "exp(old − new)": _running(
+            rescaled=lambda old, new: torch.where(old.isinf(), 0.0, (new - old).exp())
+        ),
+        "one maximum for all data makes the others underflow: take one for each datum": _running(
+            highest=lambda chunk: chunk.amax().expand(chunk.shape[1])
+        ),
+        "this is the largest log-weight": _whole(lambda log_w: log_w.amax(0)),
+        "only the last chunk is used": _chunks(lambda chunks: _log_mean_exp(chunks[-1])),
+        "only the first chunk is used": _chunks(lambda chunks: _log_mean_exp(chunks[0])),
+        "this is p(x) itself; asked is its logarithm": _whole(lambda log_w: log_w.exp().mean(0)),
+    },
+    build=lambda log_w, sizes: (Stream(log_w, sizes),),
+    gradients=(),  # a graph would keep every chunk
+    axes={"log_w": ("data", "samples")},
+)
+def streamed_log_mean(draw: Draw) -> Iterator[dict[str, Any]]:
+    """The log of the mean weight of each datum, one chunk at a time."""
+    for sizes, batch, level in (((4, 7, 2), 3, -2.0), ((6,), 4, -3.0), ((1,), 2, -5.0)):
+        yield {"log_w": draw.normal(sum(sizes), batch) + level, "sizes": sizes}
+    # Images of many pixels, each at a level of its own: one maximum for all would underflow.
+    levels = torch.tensor([-800.0, -2300.0, -1500.0, -3900.0, -3100.0], dtype=torch.float64)
+    log_w = draw.normal(33, 5, scale=2.0) + levels
+    yield {"log_w": log_w.float().double(), "sizes": (11, 4, 8, 1, 9)}
+    # The proposal meets the posterior late, or at once and never again; and densities above 1.
+    for heights in ((-950.0, -870.0, -820.0), (900.0, -30.0, 2.0), (720.0, 721.0, 715.0)):
+        unequal = (3, 5, 2)
+        height = torch.tensor(heights, dtype=torch.float64).repeat_interleave(torch.tensor(unequal))
+        log_w = draw.normal(10, 4) + height[:, None]
+        yield {"log_w": log_w.float().double(), "sizes": unequal}
+
+
+# Active units
+
+
+# What a unit does, in multiples of the threshold: the variance of its means, their mean, the
+# logarithms of σ², and whether one datum alone moves it. Each has its own reason to be mistaken.
+UNITS: dict[str, tuple[float, float, float, bool]] = {
+    "used": (30.0, 0.0, 0.3, False),
+    "dead": (0.001, 0.0, 1.0, False),
+    "constant, not zero": (0.001, 2.0, 1.0, False),
+    "far away": (0.01, -40.0, 1.0, False),
+    "moves a little, but surely": (0.35, 0.0, 0.05, False),
+    "one datum moves it": (0.0, 0.0, 1.0, True),
+    "sure of itself": (20.0, 0.0, 1e-4, False),
+    "narrower, but still": (0.001, 0.0, 0.5, False),
+    "just above": (1.6, 0.0, 1.0, False),
+}
+
+
+def _varies_between_pairs(loc: Tensor, _logvar: Tensor, threshold: float) -> Tensor:
+    # Half the mean squared difference of all pairs is the variance.
+    return 0.5 * ((loc[:, None] - loc) ** 2).mean((0, 1)) > threshold
+
+
+def _statistic(of: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """A mistake from what is compared with the threshold."""
+    return lambda loc, logvar, threshold: of(loc, logvar) > threshold
+
+
+@exercise(
+    truth=_varies_between_pairs,
+    mistakes={
+        "this is the mean square: a posterior mean that is constant but not 0 says nothing; take "
+        "the variance over the data": _statistic(lambda m, v: (m**2).mean(0)),
+        "this is the mean absolute value; take the variance over the data": _statistic(
+            lambda m, v: m.abs().mean(0)
+        ),
+        "this is the size of the mean over the data; asked is how much it varies": _statistic(
+            lambda m, v: m.mean(0).abs()
+        ),
+        "this is the variance of samples z, which adds σ² and is large for a dead unit: take the "
+        "variance of the means alone": _statistic(lambda m, v: m.var(0) + v.exp().mean(0)),
+        "the posterior's own variance σ² is compared; a dead unit has σ² = 1": lambda m, v, t: (
+            v.exp().mean(0) > t
+        ),
+        "the standard deviation is compared; the threshold is for the variance": _statistic(
+            lambda m, v: m.std(0)
+        ),
+        "the KL is compared: a unit may cost nats and say nothing, or say something for a few": (
+            _statistic(lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v).mean(0))
+        ),
+        "1 − σ² is the variance of the means only at the optimum of a linear VAE: measure it": (
+            _statistic(lambda m, v: 1 - v.exp().mean(0))
+        ),
+        "the variance is divided by n: this is the squared error of a mean": _statistic(
+            lambda m, v: m.var(0) / len(m)
+        ),
+        "this is the range: one datum decides it; take the variance": _statistic(
+            lambda m, v: m.amax(0) - m.amin(0)
+        ),
+        "the variance is taken of logvar; it must be taken of loc": _statistic(
+            lambda m, v: v.var(0)
+        ),
+        "the variance is over the latent dimensions of a datum; it must be over the data, axis 0": (
+            _statistic(lambda m, v: m.var(1))
+        ),
+        "turned round: these are the units that are not active": lambda m, v, t: m.var(0) <= t,
+        "these are the variances themselves; asked is which of them are above the threshold": (
+            lambda m, v, t: m.var(0)
+        ),
+        "this is the number of active units; asked is which they are": lambda m, v, t: (
+            m.var(0) > t
+        ).sum(),
+    },
+    gradients=(),  # booleans have none
+    axes={"loc": ("latent dimensions", "data"), "logvar": ("latent dimensions", "data")},
+)
+def active_latents(draw: Draw) -> Iterator[dict[str, Any]]:
+    """Which latent dimensions' posterior means vary over the data."""
+    for n, threshold, more in ((7, 0.01, 1), (12, 0.02, 5), (20, 0.01, 3), (6, 0.05, 2)):
+        names = list(UNITS)
+        kinds = names + [names[draw.integer(0, len(names) - 1)] for _ in range(more)]
+        order = torch.randperm(len(kinds), generator=draw.generator)
+        kinds = [kinds[i] for i in order]
+        yield _posteriors(draw, n, threshold, kinds)
+    # So far from 0 that E[μ²] − E[μ]² is nothing but rounding in float32.
+    n, threshold, shift = 9, 0.01, draw.uniform(24, low=3000, high=5000)
+    case = _posteriors(draw, n, threshold, ["dead", "just above"] * 12)
+    yield case | {"loc": (case["loc"] + shift).float().double()}
+
+
+def _posteriors(draw: Draw, n: int, threshold: float, kinds: list[str]) -> dict[str, Any]:
+    rows = torch.tensor([UNITS[kind] for kind in kinds], dtype=torch.float64)
+    variance, mean, narrow, alone = rows.mT
+    shape = draw.normal(n, len(kinds))
+    shape = (shape - shape.mean(0)) / shape.std(0, correction=0)
+    # Alone: a range of 1.4 thresholds, and a standard deviation below one.
+    moved = torch.zeros_like(shape)
+    moved[draw.integer(0, n - 1)] = 1.4 * threshold
+    # Where nothing is said, σ² may still differ from datum to datum.
+    spread = torch.tensor([0.6 if kind == "narrower, but still" else 0.02 for kind in kinds])
+    loc = mean + torch.where(alone > 0, moved, (variance * threshold).sqrt() * shape)
+    logvar = narrow.log() + spread * draw.uniform(n, len(kinds), low=-1.0)
+    return {
+        "loc": loc.float().double(),
+        "logvar": logvar.float().double(),
+        "threshold": threshold,
+    }
+
+
+# The ELBO in mixed precision
+
+
+def _linear(weight: Tensor, bias: Tensor, v: Tensor) -> Tensor:
+    """A layer as under autocast: operands and result in bfloat16, sums in between exact.
+
+    In float64 the sum does not depend on its order, so that everybody gets the same logits.
+    """
+    w, b = weight.bfloat16().double(), bias.bfloat16().double()
+    return (v.bfloat16().double() @ w + b).bfloat16()
+
+
+def _linear_head(weight: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    loc, logvar = _linear(weight, bias, x).chunk(2, -1)
+    return loc, logvar
+
+
+def _networks(
+    x: Tensor, eps: Tensor, weight: Tensor, bias: Tensor, weight_out: Tensor, bias_out: Tensor
+) -> tuple[Any, ...]:
+    return partial(_linear_head, weight, bias), partial(_linear, weight_out, bias_out), x, eps
+
+
+def _elbo_by_torch(encoder: Any, decoder: Any, x: Tensor, eps: Tensor) -> Tensor:
+    loc, logvar = (output.double() for output in encoder(x))
+    q = Normal(loc, logvar.exp().sqrt())
+    logits = decoder(q.loc + q.scale * eps.double()).double()
+    log_likelihood = Bernoulli(logits=logits).log_prob(x.double()).sum(-1)
+    kl = kl_divergence(q, Normal(torch.zeros_like(loc), torch.ones_like(loc))).sum(-1)
+    return (log_likelihood - kl).to(x)
+
+
+def _rounded(v: Tensor) -> Tensor:
+    return v.bfloat16()
+
+
+def _exact(v: Tensor) -> Tensor:
+    return v.double()
+
+
+def _draw_z(loc: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    return loc + torch.exp(0.5 * logvar) * eps
+
+
+def _pixels(x: Tensor, logits: Tensor) -> Tensor:
+    return (x * logits - softplus(logits)).sum(-1)
+
+
+def _kl(loc: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (loc**2 + logvar.exp() - 1 - logvar).sum(-1)
+
+
+def _mixed(
+    *,
+    z: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda m, v, e: _draw_z(
+        _exact(m), _exact(v), _exact(e)
+    ),
+    pixels: Callable[[Tensor, Tensor], Tensor] = lambda x, w: _pixels(_exact(x), _exact(w)),
+    kl: Callable[[Tensor, Tensor], Tensor] = lambda m, v: _kl(_exact(m), _exact(v)),
+    total: Callable[[Tensor, Tensor], Tensor] = lambda first, second: first - second,
+) -> Any:
+    """A mistake from one or more of the four steps, the others in float64.
+
+    Those get the encoder's and decoder's outputs in bfloat16.
+    """
+
+    def wrong(encoder: Any, decoder: Any, x: Tensor, eps: Tensor) -> Tensor:
+        loc, logvar = encoder(x)
+        logits = decoder(z(loc, logvar, eps))
+        return total(pixels(x, logits), kl(loc, logvar))
+
+    return wrong
+
+
+def _z_rounded(loc: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    return _draw_z(loc, logvar, _rounded(eps))
+
+
+def _pixels_rounded(x: Tensor, logits: Tensor) -> Tensor:
+    return _pixels(_rounded(x), logits)
+
+
+@exercise(
+    truth=_elbo_by_torch,
+    mistakes={
+        "everything is computed in bfloat16; a cast at the end does not bring the digits back: "
+        "cast what the networks return": _mixed(z=_z_rounded, pixels=_pixels_rounded, kl=_kl),
+        "z is computed in bfloat16: cast loc and logvar first": _mixed(z=_z_rounded),
+        "σ is computed in bfloat16: cast logvar before exp": _mixed(
+            z=lambda m, v, e: _exact(m) + torch.exp(0.5 * v).double() * e.double()
+        ),
+        "the log-likelihood is computed in bfloat16: cast the logits first": _mixed(
+            pixels=_pixels_rounded
+        ),
+        "softplus is computed in bfloat16: cast the logits first": _mixed(
+            pixels=lambda x, w: (_exact(x) * _exact(w) - softplus(w).double()).sum(-1)
+        ),
+        "the sum over the pixels is rounded to bfloat16, and near −100 its neighbours are ½ nat "
+        "apart": _mixed(pixels=lambda x, w: _rounded(_pixels(_exact(x), _exact(w))).double()),
+        "the KL is computed in bfloat16: cast loc and logvar first": _mixed(kl=_kl),
+        "the result is rounded to bfloat16: return it in the precision of x": _mixed(
+            total=lambda first, second: _rounded(first - second)
+        ),
+        "nothing is cast: what is computed from the networks' outputs alone (exp, softplus, the "
+        "KL) stays in bfloat16, although the result is not": _mixed(
+            z=lambda m, v, e: m + torch.exp(0.5 * v) * e,
+            pixels=lambda x, w: (x * w - softplus(w)).sum(-1),
+            kl=_kl,
+        ),
+        "z and the KL are computed in bfloat16: cast loc and logvar first": _mixed(
+            z=_z_rounded, kl=_kl
+        ),
+        "log-likelihood and KL are computed in bfloat16, only z is not: cast the outputs first": (
+            _mixed(pixels=_pixels_rounded, kl=_kl)
+        ),
+        "the KL is added; the ELBO subtracts it": _mixed(
+            total=lambda first, second: first + second
+        ),
+        "the KL is missing: this is the log-likelihood alone": _mixed(
+            total=lambda first, second: first
+        ),
+        "this is −ELBO, a loss; asked is the bound itself, higher is better": _mixed(
+            total=lambda first, second: second - first
+        ),
+        "the ½ of the KL is missing": _mixed(total=lambda first, second: first - 2 * second),
+        "the pixels are averaged; log p(x | z) is their sum": _mixed(
+            pixels=lambda x, w: _pixels(_exact(x), _exact(w)) / x.shape[-1]
+        ),
+        "the decoder gets loc; it must get a draw of z": _mixed(z=lambda m, v, e: _exact(m)),
+        "logvar is log σ², not log σ: the scale is exp(½ logvar)": _mixed(
+            z=lambda m, v, e: _draw_z(_exact(m), 2 * _exact(v), _exact(e))
+        ),
+    },
+    build=_networks,
+    # On the way back through a bfloat16 output a gradient is rounded to 8 bits too. Two right
+    # answers differ there by whole steps wherever theirs fall on two sides of a middle.
+    gradients=(),
+    axes={"x": ("pixels", "data"), "eps": ("latent dimensions", "data")},
+    loosened=4.0,  # float32 throughout is right for float64 inputs: the networks said no more
+)
+def mixed_elbo(draw: Draw) -> Iterator[dict[str, Any]]:
+    """The ELBO of each datum from networks that return bfloat16."""
+    # Few pixels, where rounding each and rounding their sum differ. The last: sure of most pixels,
+    # and wrong about many.
+    for batch, pixels, latent, certain in (
+        (5, 150, 3, 0.4),
+        (6, 61, 2, 1.5),
+        (4, 390, 7, 0.4),
+        (40, 3, 2, 2.0),
+        (7, 40, 4, 60.0),
+    ):
+        inputs = {
+            "x": draw.binary(batch, pixels),
+            "eps": draw.normal(batch, latent),
+            "weight": draw.normal(pixels, 2 * latent, scale=2.0 / pixels**0.5),
+            "bias": draw.normal(2 * latent) - 0.5,
+            "weight_out": draw.normal(latent, pixels, scale=certain),
+            "bias_out": draw.normal(pixels),
+        }
+        yield inputs | {"eps": _well_inside(**inputs)}
+
+
+def _well_inside(**inputs: Tensor) -> Tensor:
+    """Noise whose z is never near the middle of two bfloat16, where float32 decides by chance."""
+    encoder, _, x, eps = _networks(**inputs)
+    loc, logvar = (output.double() for output in encoder(x))
+    z = _draw_z(loc, logvar, eps)
+    step = torch.ldexp(torch.ones_like(z), torch.frexp(z).exponent - 8)  # to z's neighbours
+    nearest = z.bfloat16().double()
+    z = torch.where((z - nearest).abs() > 0.4 * step, nearest, z)
+    return ((z - loc) / torch.exp(0.5 * logvar)).float().double()
