@@ -29,7 +29,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 # jaxtyping's import hook switches beartype on for every function of the package.
 TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 # Chapters that train for minutes run beside the others.
-LONG = [ROOT / "book" / "vae.ipynb"]
+LONG = [ROOT / "book" / f"{name}.ipynb" for name in ("vae", "train")]
 SHORT = sorted(set((ROOT / "book").glob("*.ipynb")) - set(LONG))
 # What nbval may rewrite before it compares: addresses, and nothing else.
 SANITIZE = ROOT / "tests" / "nbval.cfg"

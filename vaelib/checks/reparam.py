@@ -158,12 +158,13 @@ def _by_quadrature(k: Tensor, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor
     weight = Normal(0.0, 1.0).log_prob(eps).softmax(0)
     k, mu, sigma = k[..., None], mu[..., None], sigma[..., None]
     x = mu + sigma * eps
+    pathwise, score = -k * torch.sin(k * x), torch.cos(k * x) * (x - mu) / sigma**2
+    return _weighted_variance(pathwise, weight), _weighted_variance(score, weight)
 
-    def variance(g: Tensor) -> Tensor:
-        mean = (weight * g).sum(-1, keepdim=True)
-        return (weight * (g - mean) ** 2).sum(-1)
 
-    return variance(-k * torch.sin(k * x)), variance(torch.cos(k * x) * (x - mu) / sigma**2)
+def _weighted_variance(g: Tensor, weight: Tensor) -> Tensor:
+    mean = (weight * g).sum(-1, keepdim=True)
+    return (weight * (g - mean) ** 2).sum(-1)
 
 
 def _wave(

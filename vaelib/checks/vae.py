@@ -479,10 +479,13 @@ def _gaussian_loss(
     return wrong
 
 
+_WITHOUT_NOISE = _gaussian_loss(log_noise=0.0)
+
+
 def _noise_once(
     x: Tensor, loc: Tensor, logvar: Tensor, eps: Tensor, noise: Tensor, decoder: Any
 ) -> Tensor:
-    return _gaussian_loss(log_noise=0.0)(x, loc, logvar, eps, noise, decoder) + 0.5 * noise
+    return _WITHOUT_NOISE(x, loc, logvar, eps, noise, decoder) + 0.5 * noise
 
 
 @exercise(

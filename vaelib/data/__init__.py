@@ -67,20 +67,21 @@ def recorded(name: str) -> dict:
     """A recorded run that ships with the package: what takes too long for a chapter.
 
     Args:
-        name: ``"sweep"``, the VAE of chapter `vae` at several beta and latent sizes, or
+        name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
             ``"neighbours"``, nearest neighbours in its codes; by ``benchmarks/sweep.py``.
-            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter `train` shows of one machine, if it was
+            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
     Returns:
-        What was found, and where it comes from: ``command``, ``commit``, ``device``, ``versions``,
-        ``date``. The first two have ``points``, whose ``means``, if there are any, are pictures
-        ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were run, ``ladder``
-        (``rungs`` with ``seconds_per_epoch`` of each round, the factors ``times_before`` and
-        ``times_first``, ``test_elbo``, or else ``not_run``, the reason), ``full`` (``seconds``,
-        ``loss`` of each epoch, ``test_elbo``) and ``iwae`` (for each ``k`` and ``seed``:
-        ``log_evidence`` with its ``standard_error`` over data and the ``sampling_error`` in it,
-        ``effective_samples``, ``test_elbo``, ``active_units``), in nats per datum.
+        What was found and where it comes from, by ``command``, ``commit``, ``device``,
+        ``versions`` and ``date``. The first two have ``points``, whose ``means``, if there are any,
+        are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
+        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
+        ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
+        ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
+        ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the
+        ``sampling_error`` in it, ``effective_samples``, ``test_elbo``, ``active_units``) and
+        ``networks``, in nats per datum.
 
     Raises:
         ValueError: if there is no record of that name.
