@@ -358,9 +358,9 @@ def test_what_ships_was_recorded_whole_and_from_a_clean_tree(path):
     assert seeds == [0, 1, 2]
 
 
-@pytest.mark.soak
-def test_a_recorded_network_can_be_trained_again(runs):
-    """Within what another kernel moves: see FACTS in test_sweep's neighbour of the same band."""
+@pytest.mark.soak  # half a minute of training, for numbers that are stored
+def test_a_recorded_network_comes_out_again(runs):
+    """Trained again, eager and on whatever machine this is: that moves it by up to 1 nat."""
     stored = data.recorded("runs-cpu")["networks"][0]
     again = runs.network(
         stored["name"],
