@@ -29,8 +29,8 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 # jaxtyping's import hook switches beartype on for every function of the package.
 TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 # Chapters that train for minutes run beside the others.
-LONG = [ROOT / "book" / f"{name}.ipynb" for name in ("vae", "train")]
-SHORT = sorted(set((ROOT / "book").glob("*.ipynb")) - set(LONG))
+VAE, TRAIN = (ROOT / "book" / f"{name}.ipynb" for name in ("vae", "train"))
+SHORT = sorted(set((ROOT / "book").glob("*.ipynb")) - {VAE, TRAIN})
 # What nbval may rewrite before it compares: addresses, and nothing else.
 SANITIZE = ROOT / "tests" / "nbval.cfg"
 
@@ -116,7 +116,8 @@ CHECKS = {
     "unit": unit,
     "doctest": lambda _: pytest("doctest", "--doctest-modules", "vaelib"),
     "nbval": lambda paths: nbval("nbval", SHORT, paths),
-    "nbval-long": lambda paths: nbval("nbval-long", LONG, paths),
+    "nbval-vae": lambda paths: nbval("nbval-vae", [VAE], paths),
+    "nbval-train": lambda paths: nbval("nbval-train", [TRAIN], paths),
     "book": lambda _: tool(sys.executable, ".ci/book.py"),
     "site": lambda paths: pytest("site", "-m", "not soak", *(paths or ["tests/browser"])),
 }
@@ -127,7 +128,10 @@ SOAK = {
 
 
 # These run two at a time, on one core each: threads of torch would fight for the same ones.
-LANES = (("unit",), ("book", "site"), ("nbval-long",), ("nbval",), ("mypy", "doctest"))
+LANES = (
+    *(("unit",), ("book", "site"), ("nbval-vae",), ("nbval",), ("nbval-train",)),
+    ("mypy", "doctest"),
+)
 TOGETHER = threading.Event()
 
 
