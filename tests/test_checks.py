@@ -7,7 +7,8 @@ import pytest
 from wrong_answers import RIGHT, WRONG
 
 from vaelib import checks
-from vaelib.checks.diagnosis import close
+from vaelib.checks.diagnosis import _same_gradients, close
+from vaelib.checks.exercise import exercise
 
 for module in checks.MODULES:
     importlib.import_module(f"wrong_answers.{module.__name__.split('.')[-1]}")
@@ -64,6 +65,50 @@ def test_wrong_answers_are_rejected_and_named(name, answers_table):
 @pytest.mark.parametrize("name", NAMES)
 def test_right_answers_are_accepted(name):
     accept(name, 20)
+
+
+@exercise(truth=lambda x: x.sum(-1), mistakes={})
+def total(draw):
+    """Sums of large numbers that cancel."""
+    x = 1e6 * draw.normal(5, 30)
+    yield {"x": x - x.mean(-1, keepdim=True)}
+
+
+@exercise(truth=lambda x: (x - x.mean(-1, keepdim=True)).square().mean(-1), mistakes={})
+def variance(draw):
+    """Of numbers far from 0."""
+    yield {"x": 1000 + draw.normal(5, 30)}
+
+
+def test_digits_that_the_question_lacks_are_asked_of_nobody():
+    """A sum in another order is right; without its moves the truth would refuse it."""
+    refused = 0
+    for seed in range(20):
+        outcomes = total.respond(lambda x: sum(x.unbind(-1)), seed)
+        total.judge(outcomes, seed)
+        got, right = outcomes[1]["outputs"][0], total._known(seed).truth[1]["outputs"][0]
+        refused += not close(got, right | {"moves": None}, 2e-4)
+    assert refused == 20
+
+
+def test_digits_that_an_unstable_formula_loses_are_missed():
+    for seed in range(20):
+        variance.judge(variance.respond(lambda x: x.var(-1, correction=0), seed), seed)
+        outcomes = variance.respond(lambda x: (x**2).mean(-1) - x.mean(-1) ** 2, seed)
+        with pytest.raises(checks.CheckFailed, match="right in float64, but not in float32"):
+            variance.judge(outcomes, seed)
+
+
+def test_what_an_answer_says_of_its_own_digits_is_not_believed():
+    """A truth without a gradient is compared with zeros, in the shape of the answer's."""
+    said = {"type": "torch.float64", "shape": [1], "numbers": [5.0], "moves": [1e9]}
+    assert not _same_gradients({"x": said}, {"x": None}, 1e-6)
+
+
+def test_a_seed_at_which_a_right_answer_was_refused():
+    """Of 700 seeds one: the gradient of a scale of 10⁶, summed over five data, nearly cancels."""
+    for answer in of(RIGHT, "head_outputs"):
+        assert tried(checks.head_outputs, answer, 1149) is None
 
 
 @pytest.mark.soak

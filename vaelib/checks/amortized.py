@@ -286,7 +286,6 @@ def _price(covariance: Tensor) -> Tensor:
         ),
     },
     build=lambda covariance_factor: (covariance_factor @ covariance_factor.mT,),
-    loosened=30.0,  # a determinant amplifies rounding by the condition number
 )
 def diagonal_price(draw: Draw) -> Iterator[dict[str, Any]]:
     """The least extra surprise of a diagonal q, for a Gaussian posterior."""

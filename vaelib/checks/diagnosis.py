@@ -48,7 +48,7 @@ def diagnose(
         outcomes: What the answer returned, one per case, or up to the first error.
         truth: What is right, one per case.
         inputs: The inputs of each case.
-        tolerances: Of each case: an error of `tolerance · (1 + |truth|)` is allowed.
+        tolerances: Of each case, as in `close`.
         axes: Names of the inputs' axes, the last first.
         mistakes: What to say, and the outcomes of that mistake in float64; computed on demand.
 
@@ -93,16 +93,23 @@ def diagnose(
 
 
 def close(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two outputs agree: shape, and each number within `tolerance · (1 + |b|)`.
+    """Whether two outputs agree: shape, and numbers within `tolerance · (1 + |b| + moves / 10)`.
 
-    A Python number counts as a tensor of shape []; infinities agree with themselves.
+    The moves stand beside b's numbers where it is a truth (`exercise._Known`): how far each goes
+    per relative change of the inputs. Of that less is forgiven, since an unstable formula loses
+    about the square of what a stable one does. A Python number counts as a tensor of shape [];
+    infinities agree with themselves.
     """
     if isinstance(a, str) or isinstance(b, str):
         return isinstance(a, str) and isinstance(b, str) and a == b
     x, y = _tensor(a), _tensor(b)
     if x is None or y is None or x.shape != y.shape:
         return False
-    near = y.isfinite() & ((x - y).abs() <= tolerance * (1 + y.abs()))
+    moves = b.get("moves") if isinstance(b, dict) else None
+    scale = 1 + y.abs()
+    if moves is not None:
+        scale = scale + torch.tensor(moves, dtype=torch.float64).reshape(y.shape) / 10
+    near = y.isfinite() & ((x - y).abs() <= tolerance * scale)
     return bool((near | (x == y) | (x.isnan() & y.isnan())).all())
 
 
@@ -131,7 +138,7 @@ def _zero_if_none(gradient: Any, other: Any) -> Any:
         return gradient
     if other is None:
         return 0.0
-    return other | {"numbers": [0.0] * len(other["numbers"])}
+    return other | {"numbers": [0.0] * len(other["numbers"]), "moves": None}
 
 
 def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:

@@ -22,6 +22,7 @@ __all__ = ["CheckFailed", "Draw", "Exercise", "exercise"]
 Inputs = Mapping[str, Any]
 # In float64 a constant made by torch.tensor(…), which is float32, is rounding and no mistake.
 TOLERANCES = {torch.float64: 3e-7, torch.float32: 2e-4}
+NUDGE = 1e-7  # relative; about the last digit of float32
 LARGEST_OUTPUT = 1_000_000  # numbers; more than any answer has, less than what hurts
 
 
@@ -68,7 +69,7 @@ class Exercise:
             floating tensor.
         axes: From the name of an input to the names of its axes, the last one first, for messages:
             ``{"x": ("pixels",)}``.
-        loosened: Factor on the tolerances, where the answer's conditioning asks for it.
+        loosened: Factor on the tolerances, where a right answer may be rounded on the way.
     """
 
     name: str
@@ -194,8 +195,25 @@ class _Known:
         self.inputs = [case for dtype in TOLERANCES for case in exercise.cases(seed, dtype)]
         # In float64 from the rounded inputs: the truth of the question that was asked.
         self.exact = [_cast(inputs, torch.float64) for inputs in self.inputs]
-        self.truth = [exercise._ask(exercise.truth, inputs, again=False) for inputs in self.exact]
+        self.truth = [self._sensitive(inputs) for inputs in self.exact]
         self.found: dict[tuple[str, int], Outcome] = {}
+
+    def _sensitive(self, inputs: Inputs) -> Outcome:
+        """The truth, and how far each of its numbers moves per relative change of the inputs.
+
+        Where terms cancel, that is far, and no right answer keeps the digits that the inputs lack.
+        """
+        draw = Draw(0)
+        truth, *moved = (
+            self.exercise._ask(self.exercise.truth, given, again=False)
+            for given in (inputs, *(_nudged(inputs, draw) for _ in range(2)))
+        )
+        moved = [outcome for outcome in moved if "error" not in outcome]
+        for k, output in enumerate(truth["outputs"]):
+            _add_moves(output, [outcome["outputs"][k] for outcome in moved])
+        for name, gradient in truth["gradients"].items():
+            _add_moves(gradient, [outcome["gradients"][name] for outcome in moved])
+        return truth
 
     def mistake(self, says: str) -> Iterator[Outcome]:
         """The outcomes of a mistake in the cases of float64, one by one: most differ at once."""
@@ -228,6 +246,23 @@ def _is_floating(value: Any) -> bool:
 
 def _cast(inputs: Inputs, dtype: torch.dtype) -> dict[str, Any]:
     return {k: v.to(dtype) if _is_floating(v) else v for k, v in inputs.items()}
+
+
+def _nudged(inputs: Inputs, draw: Draw) -> dict[str, Any]:
+    """The inputs, each number but 0 and 1 (pixels may be binary) off by a relative `NUDGE`."""
+
+    def nudge(value: Tensor) -> Tensor:
+        exact = (value == 0) | (value == 1)
+        return torch.where(exact, value, value * (1 + draw.normal(*value.shape, scale=NUDGE)))
+
+    return {k: nudge(v) if _is_floating(v) else v for k, v in inputs.items()}
+
+
+def _add_moves(plain: Any, moved: list[Any]) -> None:
+    if moved and isinstance(plain, dict) and plain["numbers"]:
+        here = torch.tensor(plain["numbers"], dtype=torch.float64)
+        there = torch.tensor([m["numbers"] for m in moved], dtype=torch.float64)
+        plain["moves"] = ((there - here).abs().amax(0) / NUDGE).nan_to_num().tolist()
 
 
 def _outputs(returned: Any) -> list[Any]:

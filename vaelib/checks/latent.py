@@ -117,7 +117,6 @@ def _total(joint: Tensor) -> Tensor:
     # A table's rows add up to 1: a gradient that leaves them is not asked for.
     gradients=(),
     axes={"log_prior": ("causes",), "observed": ("observations",)},
-    loosened=10.0,
 )
 def posterior_table(draw: Draw) -> Iterator[dict[str, Any]]:
     """Posterior and evidence of a hidden cause with a table for each side."""
@@ -295,7 +294,6 @@ def _other_loc(change: Any) -> Any:
         ),
     },
     axes={"x": ("pixels",), "weight": ("latent dimensions", "pixels")},
-    loosened=5.0,
 )
 def linear_posterior(draw: Draw) -> Iterator[dict[str, Any]]:
     """Posterior of the linear Gaussian: its mean for each datum, and its covariance."""
@@ -426,7 +424,6 @@ def _hard(x: Tensor, p: Tensor, m: Tensor, v: Tensor) -> Tensor:
     },
     gradients=(),  # a step of EM stands in for the gradient
     axes={"x": ("data",), "loc": ("components",)},
-    loosened=10.0,
 )
 def mixture_update(draw: Draw) -> Iterator[dict[str, Any]]:
     """One EM step of a mixture of normals in one dimension."""
@@ -526,7 +523,6 @@ def _size(size: Any) -> Any:
         "the two are swapped: the evidence comes first": lambda j, q: _weighed_by_loop(j, q)[::-1],
     },
     axes={"log_joint": ("data", "samples"), "log_q": ("data", "samples")},
-    loosened=10.0,
 )
 def proposal_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
     """The evidence by importance sampling, and how many of the samples count."""

@@ -543,7 +543,6 @@ def _noise_once(
         "loc": ("latent dimensions", "data"),
         "eps": ("latent dimensions", "data", "samples"),
     },
-    loosened=3.0,
 )
 def mended_loss(draw: Draw) -> Iterator[dict[str, Any]]:
     """Minus the mean ELBO of a VAE with a Gaussian likelihood, by several samples."""

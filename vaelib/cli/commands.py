@@ -187,7 +187,7 @@ def evaluate(given: dict[str, Any]) -> None:
         batch_size=batch_size,
         generator=generator,
     )
-    print(str(report).replace("report(…, refine=True)", "--refine"))
+    print(str(report).replace("report(refine=True)", "--refine"))
     if "json" in given:
         rows = {name.strip(): values for name, values in report.rows().items()}
         content = {

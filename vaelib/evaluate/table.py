@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from textwrap import wrap
 from typing import NamedTuple
 
 import torch
@@ -97,14 +99,15 @@ class Report:
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
             for row in table
         ]
-        return "\n".join([*lines, "", *self._notes()])
+        notes = [wrap(note, 76, subsequent_indent="  ") for note in self._notes()]
+        return "\n".join([*lines, "", *chain.from_iterable(notes)])
 
     def _notes(self) -> list[str]:
         sizes = "/".join(str(n) for n in sorted({s.latent for s in self.scores.values()}))
         notes = [
             f"{self.data} data. Standard errors are over data"
             + (
-                f"; the deviation is over {len(self.scores)} models (n - 1)."
+                f", the deviation over {len(self.scores)} models (n−1)."
                 if len(self.scores) > 1
                 else "."
             ),
@@ -126,7 +129,7 @@ class Report:
                 f"{short}; take L_{self.samples}, q refined."
                 if s.refined
                 else f"{short} on the data checked, {s.trust.worst:.1f} at the worst; "
-                f"report(…, refine=True) adds a better one."
+                f"report(refine=True) adds a better one."
             )
         return notes
 
