@@ -8,7 +8,7 @@ anything of the learner's. So a notebook can be run where it does no harm, and j
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from secrets import randbits
 from typing import Any
 
@@ -131,7 +131,8 @@ class Exercise:
         tolerances = [self.loosened * t for t in TOLERANCES.values() for _ in range(cases)]
         mistakes = ((says, known.mistake(says)) for says in self.mistakes)
         try:
-            diagnose(outcomes, known.truth, known.inputs, tolerances, self.axes, mistakes)
+            truth = known.truth, known.sensitive
+            diagnose(outcomes, *truth, known.inputs, tolerances, self.axes, mistakes)
         except CheckFailed as failure:
             raise CheckFailed(f"{self.name}: {failure}") from None
 
@@ -195,25 +196,26 @@ class _Known:
         self.inputs = [case for dtype in TOLERANCES for case in exercise.cases(seed, dtype)]
         # In float64 from the rounded inputs: the truth of the question that was asked.
         self.exact = [_cast(inputs, torch.float64) for inputs in self.inputs]
-        self.truth = [self._sensitive(inputs) for inputs in self.exact]
+        self.truth = [exercise._ask(exercise.truth, inputs, again=False) for inputs in self.exact]
         self.found: dict[tuple[str, int], Outcome] = {}
 
-    def _sensitive(self, inputs: Inputs) -> Outcome:
+    @cache  # noqa: B019 (as long as the seed is known)
+    def sensitive(self) -> list[Outcome]:
         """The truth, and how far each of its numbers moves per relative change of the inputs.
 
         Where terms cancel, that is far, and no right answer keeps the digits that the inputs lack.
         """
         draw = Draw(0)
-        truth, *moved = (
-            self.exercise._ask(self.exercise.truth, given, again=False)
-            for given in (inputs, *(_nudged(inputs, draw) for _ in range(2)))
-        )
-        moved = [outcome for outcome in moved if "error" not in outcome]
-        for k, output in enumerate(truth["outputs"]):
-            _add_moves(output, [outcome["outputs"][k] for outcome in moved])
-        for name, gradient in truth["gradients"].items():
-            _add_moves(gradient, [outcome["gradients"][name] for outcome in moved])
-        return truth
+        return [
+            _with_moves(truth, self._nearby(inputs, draw))
+            for inputs, truth in zip(self.exact, self.truth, strict=True)
+        ]
+
+    def _nearby(self, inputs: Inputs, draw: Draw) -> list[Outcome]:
+        """The truth for inputs that are off by about a rounding error, twice."""
+        nudged = [_nudged(inputs, draw) for _ in range(2)]
+        found = [self.exercise._ask(self.exercise.truth, n, again=False) for n in nudged]
+        return [outcome for outcome in found if "error" not in outcome]
 
     def mistake(self, says: str) -> Iterator[Outcome]:
         """The outcomes of a mistake in the cases of float64, one by one: most differ at once."""
@@ -258,11 +260,21 @@ def _nudged(inputs: Inputs, draw: Draw) -> dict[str, Any]:
     return {k: nudge(v) if _is_floating(v) else v for k, v in inputs.items()}
 
 
-def _add_moves(plain: Any, moved: list[Any]) -> None:
-    if moved and isinstance(plain, dict) and plain["numbers"]:
+def _with_moves(truth: Outcome, nearby: list[Outcome]) -> Outcome:
+    def moves(plain: Any, moved: list[Any]) -> Any:
+        if not nearby or not isinstance(plain, dict) or not plain["numbers"]:
+            return plain
         here = torch.tensor(plain["numbers"], dtype=torch.float64)
         there = torch.tensor([m["numbers"] for m in moved], dtype=torch.float64)
-        plain["moves"] = ((there - here).abs().amax(0) / NUDGE).nan_to_num().tolist()
+        return plain | {"moves": ((there - here).abs().amax(0) / NUDGE).nan_to_num().tolist()}
+
+    outputs, gradients = truth["outputs"], truth["gradients"]
+    return truth | {
+        "outputs": [moves(v, [n["outputs"][k] for n in nearby]) for k, v in enumerate(outputs)],
+        "gradients": {
+            k: moves(v, [n["gradients"][k] for n in nearby]) for k, v in gradients.items()
+        },
+    }
 
 
 def _outputs(returned: Any) -> list[Any]:
