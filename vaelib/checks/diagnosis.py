@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,23 +113,30 @@ def close(a: Any, b: Any, tolerance: float) -> bool:
     """
     if isinstance(a, str) or isinstance(b, str):
         return isinstance(a, str) and isinstance(b, str) and a == b
-    x, y = _tensor(a), _tensor(b)
+    x, y = _array(a), _array(b)
     if x is None or y is None or x.shape != y.shape:
         return False
     moves = b.get("moves") if isinstance(b, dict) else None
-    scale = 1 + y.abs()
+    scale = 1 + abs(y)
     if moves is not None:
-        scale = scale + torch.tensor(moves, dtype=torch.float64).reshape(y.shape) / 10
-    near = y.isfinite() & ((x - y).abs() <= tolerance * scale)
-    return bool((near | (x == y) | (x.isnan() & y.isnan())).all())
+        scale = scale + np.reshape(moves, y.shape) / 10
+    with np.errstate(invalid="ignore"):  # ∞ − ∞, which is compared after it
+        near = np.isfinite(y) & (abs(x - y) <= tolerance * scale)
+    return bool((near | (x == y) | (np.isnan(x) & np.isnan(y))).all())
+
+
+def _array(plain: Any) -> np.ndarray | None:
+    """Thousands are compared for one verdict, and NumPy starts in a tenth of torch's time."""
+    if isinstance(plain, bool | int | float):
+        return np.array(float(plain))
+    if isinstance(plain, dict) and "numbers" in plain:
+        return np.array(plain["numbers"], dtype=float).reshape(plain["shape"])
+    return None
 
 
 def _tensor(plain: Any) -> Tensor | None:
-    if isinstance(plain, bool | int | float):
-        return torch.tensor(float(plain), dtype=torch.float64)
-    if isinstance(plain, dict) and "numbers" in plain:
-        return torch.tensor(plain["numbers"], dtype=torch.float64).reshape(plain["shape"])
-    return None
+    array = _array(plain)
+    return None if array is None else torch.from_numpy(array)
 
 
 def _same_outputs(a: list[Any], b: list[Any], tolerance: float) -> bool:
