@@ -8,7 +8,7 @@ anything of the learner's. So a notebook can be run where it does no harm, and j
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 from secrets import randbits
 from typing import Any
 
@@ -131,8 +131,15 @@ class Exercise:
         tolerances = [self.loosened * t for t in TOLERANCES.values() for _ in range(cases)]
         mistakes = ((says, known.mistake(says)) for says in self.mistakes)
         try:
-            truth = known.truth, known.sensitive
-            diagnose(outcomes, *truth, known.inputs, tolerances, self.axes, mistakes)
+            diagnose(
+                outcomes,
+                known.truth,
+                lambda: known.sensitive,
+                known.inputs,
+                tolerances,
+                self.axes,
+                mistakes,
+            )
         except CheckFailed as failure:
             raise CheckFailed(f"{self.name}: {failure}") from None
 
@@ -199,7 +206,7 @@ class _Known:
         self.truth = [exercise._ask(exercise.truth, inputs, again=False) for inputs in self.exact]
         self.found: dict[tuple[str, int], Outcome] = {}
 
-    @cache  # noqa: B019 (as long as the seed is known)
+    @cached_property
     def sensitive(self) -> list[Outcome]:
         """The truth, and how far each of its numbers moves per relative change of the inputs.
 
