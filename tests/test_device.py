@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from vaelib import nets, train
@@ -82,6 +82,9 @@ class Stream:
     def wait_stream(self, other):
         pass
 
+    def is_capturing(self):
+        return isinstance(_get_current_dispatch_mode(), Tape)
+
 
 @pytest.fixture
 def taped(monkeypatch):
@@ -91,6 +94,10 @@ def taped(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    # Adam asks these two, and refuses to be recorded unless it was made for it.
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: gpu)
+    monkeypatch.setattr(torch.accelerator, "current_stream", Stream)
     monkeypatch.setattr(step, "_require_compile", lambda *_: None)
     monkeypatch.setattr(step, "_Compiled", lambda model, rows, how: model)
 
