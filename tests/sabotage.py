@@ -796,7 +796,7 @@ BUGS = [
     ),
     Bug(
         "checks: lost digits count against the answer",
-        "vaelib/checks/diagnosis.py",
+        "vaelib/checks/agreement.py",
         swap("    if moves is not None:", "    if False:"),
         unit("checks::test_a_seed_at_which_a_right_answer_was_refused"),
         "right in float64, but not in float32",

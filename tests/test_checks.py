@@ -7,7 +7,7 @@ import pytest
 from wrong_answers import RIGHT, WRONG
 
 from vaelib import checks
-from vaelib.checks.diagnosis import _same_gradients, close
+from vaelib.checks.agreement import close, same_gradients
 from vaelib.checks.exercise import exercise
 
 for module in checks.MODULES:
@@ -102,7 +102,7 @@ def test_digits_that_an_unstable_formula_loses_are_missed():
 def test_what_an_answer_says_of_its_own_digits_is_not_believed():
     """A truth without a gradient is compared with zeros, in the shape of the answer's."""
     said = {"type": "torch.float64", "shape": [1], "numbers": [5.0], "moves": [1e9]}
-    assert not _same_gradients({"x": said}, {"x": None}, 1e-6)
+    assert not same_gradients({"x": said}, {"x": None}, 1e-6)
 
 
 def test_a_seed_at_which_a_right_answer_was_refused():

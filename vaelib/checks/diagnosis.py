@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CheckFailed", "Outcome", "close", "diagnose"]
+from .agreement import Outcome, close, compared, same_gradients, same_outputs, tensor
 
-Outcome = dict[str, Any]
+__all__ = ["CheckFailed", "diagnose"]
+
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 RATIOS = {
     -1.0: "the sign is turned round",
@@ -63,10 +63,10 @@ def diagnose(
     if len(outcomes) != len(truth):
         raise CheckFailed(f"{len(outcomes)} cases were answered of {len(truth)}")
     _fail_on_side_effects(outcomes)
-    values, slopes = _compared(outcomes, truth, tolerances)
+    values, slopes = compared(outcomes, truth, tolerances)
     if not (all(values) and all(slopes)):
         truth = sensitive()
-        values, slopes = _compared(outcomes, truth, tolerances)
+        values, slopes = compared(outcomes, truth, tolerances)
     _fail_on_types(outcomes, truth)
     if all(values) and all(slopes):
         return
@@ -92,79 +92,12 @@ def diagnose(
     _explain_gradients(chosen[0], chosen[1])
 
 
-def _compared(
-    outcomes: Sequence[Outcome], truth: Sequence[Outcome], tolerances: Sequence[float]
-) -> tuple[list[bool], list[bool]]:
-    """Of each case, whether its values are right, and whether its gradients are."""
-    cases = list(zip(outcomes, truth, tolerances, strict=True))
-    return (
-        [_same_outputs(a["outputs"], t["outputs"], tolerance) for a, t, tolerance in cases],
-        [_same_gradients(a["gradients"], t["gradients"], tolerance) for a, t, tolerance in cases],
-    )
-
-
-def close(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two outputs agree: shape, and numbers within `tolerance · (1 + |b| + moves / 10)`.
-
-    The moves stand beside b's numbers where it is a truth (`_Known.sensitive`): how far each goes
-    per relative change of the inputs. Of that less is forgiven, since an unstable formula loses
-    about the square of what a stable one does. A Python number counts as a tensor of shape [];
-    infinities agree with themselves.
-    """
-    if isinstance(a, str) or isinstance(b, str):
-        return isinstance(a, str) and isinstance(b, str) and a == b
-    x, y = _array(a), _array(b)
-    if x is None or y is None or x.shape != y.shape:
-        return False
-    moves = b.get("moves") if isinstance(b, dict) else None
-    scale = 1 + abs(y)
-    if moves is not None:
-        scale = scale + np.reshape(moves, y.shape) / 10
-    with np.errstate(invalid="ignore"):  # ∞ − ∞, which is compared after it
-        near = np.isfinite(y) & (abs(x - y) <= tolerance * scale)
-    return bool((near | (x == y) | (np.isnan(x) & np.isnan(y))).all())
-
-
-def _array(plain: Any) -> np.ndarray | None:
-    """Thousands are compared for one verdict, and NumPy starts in a tenth of torch's time."""
-    if isinstance(plain, bool | int | float):
-        return np.array(float(plain))
-    if isinstance(plain, dict) and "numbers" in plain:
-        return np.array(plain["numbers"], dtype=float).reshape(plain["shape"])
-    return None
-
-
-def _tensor(plain: Any) -> Tensor | None:
-    array = _array(plain)
-    return None if array is None else torch.from_numpy(array)
-
-
-def _same_outputs(a: list[Any], b: list[Any], tolerance: float) -> bool:
-    return len(a) == len(b) and all(close(x, y, tolerance) for x, y in zip(a, b, strict=True))
-
-
-def _same_gradients(a: Mapping[str, Any], b: Mapping[str, Any], tolerance: float) -> bool:
-    return all(
-        # No gradient at all and a gradient of zeros say the same of a function.
-        close(_zero_if_none(a.get(name), b[name]), _zero_if_none(b[name], a.get(name)), tolerance)
-        for name in b
-    )
-
-
-def _zero_if_none(gradient: Any, other: Any) -> Any:
-    if gradient is not None:
-        return gradient
-    if other is None:
-        return 0.0
-    return other | {"numbers": [0.0] * len(other["numbers"]), "moves": None}
-
-
 def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:
     """Whether the answer makes this mistake in every case, gradients included."""
     return all(
         "error" not in b
-        and _same_outputs(a["outputs"], b["outputs"], 1e-6)
-        and _same_gradients(a["gradients"], b["gradients"], 1e-6)
+        and same_outputs(a["outputs"], b["outputs"], 1e-6)
+        and same_gradients(a["gradients"], b["gradients"], 1e-6)
         for a, b in zip(outcomes, wrong, strict=False)  # strict would ask for all of them
     )
 
@@ -188,7 +121,7 @@ def _fail_on_side_effects(outcomes: Sequence[Outcome]) -> None:
                 what = f"output {number + 1} is of the type {output['type']}, not a tensor"
             raise CheckFailed(what)
     if "again" in first and not (
-        first["again"] and _same_outputs(first["outputs"], first["again"], 1e-12)
+        first["again"] and same_outputs(first["outputs"], first["again"], 1e-12)
     ):
         raise CheckFailed(
             "two calls with the same arguments gave different results: use the noise or the "
@@ -228,8 +161,8 @@ def _explain_outputs(
         raise CheckFailed(f"it returns {values}; expected {wanted}")
     for k in range(wanted):
         which = f"output {k + 1}: " if wanted > 1 else ""
-        right = [_tensor(t["outputs"][k]) for t in truth]
-        got = [_tensor(a["outputs"][k]) for a in outcomes]
+        right = [tensor(t["outputs"][k]) for t in truth]
+        got = [tensor(a["outputs"][k]) for a in outcomes]
         pairs = [(a, t) for a, t in zip(got, right, strict=True) if a is not None and t is not None]
         if len(pairs) != len(truth) or all(_near(a, t) for a, t in pairs):
             continue
@@ -396,7 +329,7 @@ def _explain_gradients(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) ->
     ratios: dict[str, list[float]] = {}
     for outcome, right in zip(outcomes, truth, strict=True):
         for name, wanted in right["gradients"].items():
-            t, a = _tensor(wanted), _tensor(outcome["gradients"].get(name))
+            t, a = tensor(wanted), tensor(outcome["gradients"].get(name))
             if t is None or not (t != 0).any():
                 if a is not None and (a.abs() > 1e-9).any():
                     raise CheckFailed(
@@ -437,7 +370,7 @@ def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str
     for k, (got, right) in enumerate(zip(outcome["outputs"], truth["outputs"], strict=False)):
         if close(got, right, 3e-7 if outcome["dtype"] == "torch.float64" else 2e-4):
             continue
-        a, t = _tensor(got), _tensor(right)
+        a, t = tensor(got), tensor(right)
         where = f"For {_describe(inputs)}, output {k + 1} " if inputs else "The answer "
         if a is None or t is None:
             return f"{where}is {got!r}, which is not right"

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .diagnosis import CheckFailed, Outcome, diagnose
+from .agreement import Outcome
+from .diagnosis import CheckFailed, diagnose
 
 __all__ = ["CheckFailed", "Draw", "Exercise", "exercise"]
 
