@@ -11,23 +11,29 @@ import argparse
 import contextlib
 import csv
 import html
+import itertools
 import json
 import logging
+import multiprocessing
 import os
 import re
+import resource
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-from nbgrader.api import Gradebook
+import torch
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import (
@@ -42,9 +48,16 @@ from learner import ASSIGNMENT, ROOT, chapters, release
 from vaelib import checks
 
 SANDBOX = Path(__file__).resolve().parent / "sandbox.py"
+PACKAGE = Path(checks.__file__).resolve().parents[1]  # the folder of this vaelib
 LARGEST_NOTEBOOK = 20 * 2**20  # bytes; a chapter with all its pictures has one or two million
+# What a feedback page is made of costs time for each cell and for each character of one, up to a
+# minute for a million of them. A chapter has below 150 cells, and below 5,000 characters in each.
+MOST_CELLS = 1000
+LONGEST_CELL = 100_000
 # Users without a name, one for each notebook: none can read or stop what another one left behind.
 FIRST_USER = 70_000
+# A fork has all that is imported here at hand; a spawned process would import it once a learner.
+FORK = multiprocessing.get_context("fork")
 
 
 class Limits(NamedTuple):
@@ -53,8 +66,10 @@ class Limits(NamedTuple):
     seconds: float = 60.0  # of the processor, for each cell and for each exercise's calls
     total: float = 300.0  # of the processor, for the whole notebook
     waiting: float = 900.0  # of the clock, for one that sleeps
+    reading: float = 120.0  # of the processor, for our own work on all that a learner handed in
     memory: int = 6 * 2**30
     output: int = 16 * 2**20
+    folders: int = 2**28  # bytes in the home, and in the shared memory, of one in a bubblewrap
     processes: int = 2000
 
 
@@ -68,11 +83,19 @@ class Isolation(NamedTuple):
 
 def isolation(allow_none: bool) -> Isolation:
     """The best of what this machine offers, tried out."""
-    ways = [Isolation("in a bubblewrap", bubble=True)] if shutil.which("bwrap") else []
-    if os.geteuid() == 0:
-        ways.append(Isolation("as another user", as_user=True))
+    root = os.geteuid() == 0
+    ways = []
+    if shutil.which("bwrap"):
+        if root:
+            ways.append(Isolation("in a bubblewrap, as another user", bubble=True, as_user=True))
+        # The kernel bounds the number of processes of every user but root.
+        name = "in a bubblewrap" + root * ", as root, with NO bound on the number of processes"
+        ways.append(Isolation(name, bubble=True))
+    if root:
+        name = "as another user, with NO bound on the bytes of all its files together"
+        ways.append(Isolation(name, as_user=True))
     for how in ways:
-        if run_apart({"cells": [], "exercises": []}, how, Limits()):
+        if run_apart({"cells": [], "exercises": []}, how, Limits(), FIRST_USER):
             return how
     if allow_none:
         return Isolation("NOT isolated, with your rights")
@@ -83,12 +106,24 @@ def isolation(allow_none: bool) -> Isolation:
     )
 
 
-def bubble(home: str) -> list[str]:
+def bubble(how: Isolation, limits: Limits) -> list[str]:
     """A file system that holds Python, vaelib and an empty home, and nothing of anybody's work."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev",
-               "--proc", "/proc", "--size", str(2**28), "--tmpfs", "/tmp", "--bind", home, home,
-               "--chdir", home, "--uid", str(FIRST_USER), "--gid", str(FIRST_USER)]  # fmt: skip
-    package = str(Path(checks.__file__).resolve().parents[1])
+    command = ["bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net",
+               "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]  # fmt: skip
+    if how.as_user:  # the sandbox becomes that user when it has started, and needs to be allowed to
+        command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        command += ["--unshare-user", "--uid", str(FIRST_USER), "--gid", str(FIRST_USER)]
+    command += ["--dev", "/dev", "--proc", "/proc"]
+    # In a user namespace made by root, its user is still the owner of the machine's own settings.
+    for setting in ("sys", "sysrq-trigger", "irq", "bus"):
+        command += ["--ro-bind-try", f"/proc/{setting}", f"/proc/{setting}"]
+    for folder in ("/dev/shm", "/tmp"):  # both in memory: what is full is full
+        command += ["--perms", "1777", "--size", str(limits.folders), "--tmpfs", folder]
+    command += ["--chdir", "/tmp"]
+    ours = [Path(sys.base_prefix), Path(sys.prefix), PACKAGE, SANDBOX]
+    for parent in dict.fromkeys(p for path in ours for p in reversed(path.parents)):
+        command += ["--perms", "0755", "--dir", str(parent)]
     system = [
         "/usr",
         "/bin",
@@ -98,49 +133,109 @@ def bubble(home: str) -> list[str]:
         "/etc/ld.so.cache",
         "/etc/fonts",
     ]
-    for path in [*system, sys.base_prefix, sys.prefix, package, str(SANDBOX)]:
+    for path in [*system, *map(str, ours)]:
         command += ["--ro-bind-try", path, path]
     return command
 
 
-def run_apart(job: dict[str, Any], how: Isolation, limits: Limits) -> list[dict[str, Any]]:
+def run_apart(
+    job: dict[str, Any], how: Isolation, limits: Limits, user: int
+) -> list[dict[str, Any]]:
     """The lines of JSON that the sandbox wrote for a job, as far as they are that.
 
     The first of them is the sandbox's own, before any line of the job; without it there is none.
     """
-    run_apart.runs = getattr(run_apart, "runs", 0) + 1
-    user = FIRST_USER + run_apart.runs if how.as_user else None
-    job = {"seed": 0, **job, "user": user, **limits._asdict()}
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryFile() as answers:
-        if user is not None:
+    job = {"seed": 0, **job, "user": user if how.as_user else None, **limits._asdict()}
+    # One line for each; what is written beyond them is forged.
+    most = 1 + sum(cell["whole"] for cell in job["cells"]) + len(job["exercises"])
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as answers:
+        home = "/tmp" if how.bubble else folder
+        if how.as_user and not how.bubble:
             os.chown(home, user, user)
         kept = {k: os.environ[k] for k in ("PATH", "LANG", "GOMP_SPINCOUNT") if k in os.environ}
         command = [sys.executable, "-P", SANDBOX, str(answers.fileno())]
         process = subprocess.Popen(
-            [*(bubble(home) if how.bubble else []), *command],
-            cwd=home, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            pass_fds=[answers.fileno()], start_new_session=True,
+            [*(bubble(how, limits) if how.bubble else []), *command],
+            cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, pass_fds=[answers.fileno()], start_new_session=True,
             env=kept | {"HOME": home, "TMPDIR": home, "IPYTHONDIR": home, "MPLCONFIGDIR": home,
-                        "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "USER": "learner"},
+                        "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "USER": "learner",
+                        "PYTHONPATH": str(PACKAGE.parent)},
         )  # fmt: skip
-        with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
-            process.communicate(json.dumps(job).encode(), timeout=limits.waiting)
-        stop(process, user)
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
+                process.communicate(json.dumps(job).encode(), timeout=limits.waiting)
+        finally:
+            stop(process, job["user"])
         answers.seek(0)
-        text = answers.read(limits.output).decode(errors="replace")
+        written = list(itertools.islice(answers, most))
     lines = []
-    for line in text.splitlines():
+    for line in written:
         with contextlib.suppress(ValueError, RecursionError):
-            parsed = json.loads(line)
+            parsed = json.loads(line.decode(errors="replace"))
             if isinstance(parsed, dict):
                 lines.append(parsed)
     return lines if lines and lines[0].get("ready") else []
 
 
+class GradingError(Exception):
+    """Our own work on what a stranger handed in ended with an error, or at a bound."""
+
+
+def bounded(work: Callable[[], Any], limits: Limits) -> Any:
+    """What ``work`` returns, done in a process of its own with bounds on its time and memory.
+
+    Strangers' notebooks cost us something too: to read, to judge, to show. A mistake of ours that
+    one of them meets, or a cost that we did not think of, ends this process and not the class.
+
+    Raises:
+        GradingError: what ended it.
+    """
+    receiver, sender = FORK.Pipe(duplex=False)
+
+    def run() -> None:
+        receiver.close()
+        for kind, most in (
+            (resource.RLIMIT_CPU, int(time.process_time() + limits.reading) + 1),
+            (resource.RLIMIT_AS, limits.memory),
+        ):  # soft ones: the sandbox, which this process starts, sets its own
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        try:
+            sender.send((work(), None))
+        except Exception as error:
+            sender.send((None, f"{type(error).__name__}: {error}"[:300]))
+
+    process = FORK.Process(target=run, daemon=True)
+    process.start()
+    sender.close()
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        ended = process.exitcode or 0
+        raise GradingError(
+            f"it took longer than {limits.reading:g} seconds of the processor"
+            if ended == -signal.SIGXCPU
+            else f"the process ended with code {ended}"
+        ) from None
+    process.join()
+    if error:
+        raise GradingError(error)
+    return result
+
+
+class Learner(NamedTuple):
+    """A folder of the submissions, the name that is shown of it, and one that nbgrader can take."""
+
+    number: str
+    name: str
+    folder: Path
+
+
 class Submission(NamedTuple):
     """A learner's notebook for one chapter, or the reason why there is none."""
 
-    learner: str
+    learner: Learner
     chapter: str
     path: Path | None
     note: str
@@ -165,18 +260,31 @@ def read_submission(path: Path) -> nbformat.NotebookNode:
     fresh = nbformat.v4.new_notebook()
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+        cells = len(notebook.cells)
+        longest = max((len(str(cell.source)) for cell in notebook.cells), default=0)
+    except Exception as error:  # nbformat lets every kind through
+        raise ValueError(_unreadable(error)) from error
+    if cells > MOST_CELLS or longest > LONGEST_CELL:
+        raise ValueError(
+            f"{cells:,} cells, the longest of {longest:,} characters: at most {MOST_CELLS:,} and "
+            f"{LONGEST_CELL:,} are read; ask for a shorter one"
+        )
+    try:
         for theirs in notebook.cells:
             new = {"code": nbformat.v4.new_code_cell}.get(
                 theirs.cell_type, nbformat.v4.new_markdown_cell
             )
-            cell = new(printable(theirs.source, LARGEST_NOTEBOOK))
+            cell = new(printable(theirs.source, LONGEST_CELL))
             if isinstance(theirs.metadata.get("nbgrader"), dict):
                 cell.metadata["nbgrader"] = theirs.metadata["nbgrader"]
             fresh.cells.append(cell)
-    except Exception as error:  # nbformat lets every kind through
-        said = f"not a notebook ({type(error).__name__}): ask for it again, saved by Jupyter"
-        raise ValueError(said) from error
+    except Exception as error:  # of odd cells
+        raise ValueError(_unreadable(error)) from error
     return fresh
+
+
+def _unreadable(error: Exception) -> str:
+    return f"not a notebook ({type(error).__name__}): ask for it again, saved by Jupyter"
 
 
 def printable(text: Any, longest: int = 4000) -> str:
@@ -187,7 +295,7 @@ def printable(text: Any, longest: int = 4000) -> str:
 def plain_name(name: str) -> str:
     """A stranger's folder name for a terminal and a spreadsheet: no commands, no formulas."""
     name = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", name)
-    return f"'{name}" if name[:1] in "=+-@" else name
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def mend(notebook: nbformat.NotebookNode, released: dict[str, nbformat.NotebookNode]) -> None:
@@ -209,44 +317,59 @@ def mend(notebook: nbformat.NotebookNode, released: dict[str, nbformat.NotebookN
             notebook.cells.append(added)
 
 
-def collect(folder: Path, released: dict[str, Path], into: Path) -> list[Submission]:
-    """Copy each learner's notebooks into nbgrader's folders, mended, under a number for a name."""
-    names = {stem: set(released_cells(path)) for stem, path in released.items()}
-    learners = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
-    if not learners:
+def learners_of(folder: Path) -> list[Learner]:
+    """Everybody who has a folder, under names that are all different."""
+    paths = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    if not paths:
         sys.exit(
             f"grading stopped: no folders in {folder}. Make one for each learner, with the name "
             "that the table shall show, and put their notebooks in it"
         )
-    shown = [plain_name(learner.name) for learner in learners]
-    shown = [n if shown.count(n) == 1 else f"{n} ({i})" for i, n in enumerate(shown)]
-    found = []
-    for number, learner in enumerate(learners):
-        notes: dict[str, str] = {}
-        chosen: dict[str, Path] = {}
-        for path in notebooks_of(learner):
-            try:
-                notebook = read_submission(path)
-            except ValueError as error:
-                notes |= {stem: f"{path.name}: {error}" for stem in released if stem in path.stem}
+    plain = [plain_name(path.name) for path in paths]
+    taken = {name for name in plain if plain.count(name) == 1}
+    names = []
+    for name in plain:
+        if plain.count(name) > 1:  # a name with a number, which somebody else may have too
+            numbered = (f"{name} ({i})" for i in itertools.count(1))
+            name = next(n for n in numbered if n not in taken)
+            taken.add(name)
+        names.append(name)
+    return [Learner(f"{i:04}", *both) for i, both in enumerate(zip(names, paths, strict=True))]
+
+
+def collect(learner: Learner, released: dict[str, Path], into: Path) -> list[Submission]:
+    """Copy a learner's notebooks into nbgrader's folders, mended, under a number for a name."""
+    known = {stem: released_cells(path) for stem, path in released.items()}
+    notes: dict[str, str] = {}
+    chosen: dict[str, Path] = {}
+    for path in notebooks_of(learner.folder):
+        try:
+            notebook = read_submission(path)
+        except ValueError as error:
+            notes |= {stem: f"{path.name}: {error}" for stem in released if stem in path.stem}
+            continue
+        # Whose cells does it hold? A browser may have called it "Copy of kl (1).ipynb".
+        ids = {str(c.metadata.get("nbgrader", {}).get("grade_id")) for c in notebook.cells}
+        chapter = max(known, key=lambda stem: (len(ids & set(known[stem])), stem in path.stem))
+        if not ids & set(known[chapter]):  # a scratch pad, unless nothing else comes
+            if chapter not in path.stem or chapter in chosen:
                 continue
-            # Whose cells does it hold? A browser may have called it "Copy of kl (1).ipynb".
-            ids = {str(c.metadata.get("nbgrader", {}).get("grade_id")) for c in notebook.cells}
-            chapter = max(names, key=lambda stem: (len(ids & names[stem]), stem in path.stem))
-            if not ids & names[chapter]:  # a scratch pad, unless nothing else comes
-                if chapter not in path.stem or chapter in chosen:
-                    continue
-            elif chapter in chosen:
-                notes[chapter] = f"several notebooks; the newest, {path.name}, was graded"
-            chosen[chapter] = path
-            mend(notebook, released_cells(released[chapter]))
-            target = into / f"{number:04}" / ASSIGNMENT / f"{chapter}.ipynb"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, target)
-        for chapter in released:
-            note = notes.get(chapter, "" if chapter in chosen else "no notebook")
-            found.append(Submission(shown[number], chapter, chosen.get(chapter), plain_name(note)))
-    return found
+        elif chapter in chosen:
+            notes[chapter] = f"several notebooks; the newest, {path.name}, was graded"
+        chosen[chapter] = path
+        mend(notebook, known[chapter])
+        target = into / learner.number / ASSIGNMENT / f"{chapter}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
+    return [
+        Submission(
+            learner,
+            chapter,
+            chosen.get(chapter),
+            plain_name(notes.get(chapter, "" if chapter in chosen else "no notebook")),
+        )
+        for chapter in released
+    ]
 
 
 def notebooks_of(learner: Path) -> list[Path]:
@@ -285,10 +408,14 @@ class Ask(NbGraderPreprocessor):
                 whole = cell.source not in known  # written or changed by the learner
                 cells.append({"index": index, "source": cell.source, "whole": whole})
         job = {"cells": cells, "exercises": list(graded.values()), "seed": self.seed}
-        lines = run_apart(job, self.how, self.limits)
+        names = [chapter.stem for chapter in chapters()]
+        number = int(resources["nbgrader"]["student"]) * len(names) + names.index(path.stem)
+        lines = run_apart(job, self.how, self.limits, FIRST_USER + 1 + number)
+        shown = {cell["index"]: nb.cells[cell["index"]] for cell in cells}
         for line in lines:
-            if line.get("cell") in [cell["index"] for cell in cells]:
-                self.show(nb.cells[line["cell"]], line)
+            # 0.0 and True are keys of this mapping too, and a list is none that can be asked for.
+            if type(line.get("cell")) is int and line["cell"] in shown:
+                self.show(shown[line["cell"]], line)
         answers = {name: line for line in lines if isinstance(name := line.get("exercise"), str)}
         for index, name in graded.items():
             nb.cells[index].outputs = [self.verdict(name, answers.get(name))]
@@ -358,6 +485,7 @@ def grade(
     submitted: Path, into: Path, *, only: list[str], seed: int, how: Isolation, limits: Limits
 ) -> list[dict[str, Any]]:
     """Grade every submission; write grades.csv and feedback/ into a folder; return the rows."""
+    torch.set_num_threads(1)  # threads of a parent are not there in its forks
     paths = [p for p in chapters() if not only or p.stem in only]
     into.mkdir(parents=True, exist_ok=True)
     into.chmod(0o700)
@@ -365,26 +493,38 @@ def grade(
         course = Path(private)
         folder = release(paths, course)
         released = {p.stem: p for p in sorted(folder.glob("*.ipynb"))}
-        submissions = collect(submitted, released, course / "submitted")
         Ask.how, Ask.limits, Ask.seed, Ask.release = how, limits, seed, folder
-        config = _configuration(course)
-        for converter in (Autograde, GenerateFeedback):
-            converter(coursedir=CourseDirectory(config=config), config=config).start()
-        rows = _marks(submissions, course)
-        numbers = {
-            name: f"{i:04}" for i, name in enumerate(dict.fromkeys(s.learner for s in submissions))
-        }
+        learners = learners_of(submitted)
+        submissions = []
+        for learner in learners:
+            try:
+                found = bounded(partial(collect, learner, released, course / "submitted"), limits)
+                if any(s.path for s in found):
+                    bounded(partial(_ask_and_show, learner, course), limits)
+            except GradingError as error:
+                note = f"not graded, and nobody else's fault: {error}"
+                found = [Submission(learner, stem, None, plain_name(note)) for stem in released]
+            submissions += found
+        rows = _marks(learners, submissions, course)
         shutil.rmtree(into / "feedback", ignore_errors=True)
-        for learner, number in numbers.items():
-            for page in (course / "feedback" / number).rglob("*.html"):
-                (into / "feedback" / learner).mkdir(parents=True, exist_ok=True)
-                shutil.copy(page, into / "feedback" / learner / page.name)
+        for learner in learners:
+            for page in (course / "feedback" / learner.number).rglob("*.html"):
+                (into / "feedback" / learner.name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(page, into / "feedback" / learner.name / page.name)
     # With the mark that tells spreadsheets of UTF-8.
     with (into / "grades.csv").open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     return rows
+
+
+def _ask_and_show(learner: Learner, course: Path) -> None:
+    """nbgrader's two steps for one learner: marks into the gradebook, and the pages of feedback."""
+    for converter in (Autograde, GenerateFeedback):
+        config = _configuration(course)
+        config.CourseDirectory.student_id = learner.number
+        converter(coursedir=CourseDirectory(config=config), config=config).start()
 
 
 def _configuration(course: Path) -> Config:
@@ -404,9 +544,10 @@ def _configuration(course: Path) -> Config:
     return config
 
 
-def _marks(submissions: list[Submission], course: Path) -> list[dict[str, Any]]:
+def _marks(
+    learners: list[Learner], submissions: list[Submission], course: Path
+) -> list[dict[str, Any]]:
     """One row for each learner: points, and the points of each exercise."""
-    learners = list(dict.fromkeys(s.learner for s in submissions))
     rows = []
     with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
         wanted = [
@@ -414,22 +555,24 @@ def _marks(submissions: list[Submission], course: Path) -> list[dict[str, Any]]:
             for s in sorted(book.find_assignment(ASSIGNMENT).notebooks, key=_order)
             for cell in s.grade_cells
         ]
-        for number, learner in enumerate(learners):
+        for learner in learners:
+            theirs = [s for s in submissions if s.learner == learner]
             scores: dict[tuple[str, str], float] = {}
-            if any(s.path for s in submissions if s.learner == learner):
-                for notebook in book.find_submission(ASSIGNMENT, f"{number:04}").notebooks:
-                    scores |= {
-                        (notebook.name, g.name): g.auto_score or 0.0 for g in notebook.grades
-                    }
+            # Of a learner whose grading was stopped there may be none, or a part that counts not.
+            if any(s.path for s in theirs):
+                with contextlib.suppress(MissingEntry):
+                    for notebook in book.find_submission(ASSIGNMENT, learner.number).notebooks:
+                        scores |= {
+                            (notebook.name, g.name): g.auto_score or 0.0 for g in notebook.grades
+                        }
             each = {
                 f"{chapter}/{name.removesuffix('-graded')}": scores.get((chapter, name), 0.0)
                 for chapter, name, _ in wanted
             }
-            notes = [
-                f"{s.chapter}: {s.note}" for s in submissions if s.learner == learner and s.note
-            ]
+            notes = [f"{s.chapter}: {s.note}" for s in theirs if s.note]
             rows.append(
-                {"learner": learner, "points": sum(each.values()), "of": sum(p for *_, p in wanted)}
+                {"learner": learner.name, "points": sum(each.values())}
+                | {"of": sum(p for *_, p in wanted)}
                 | each
                 | {"notes": "; ".join(notes)}
             )

@@ -846,12 +846,26 @@ BUGS = [
         "grading: a notebook runs with the teacher's rights",
         "grading/grade.py",
         swap(
-            '        if run_apart({"cells": [], "exercises": []}, how, Limits()):\n'
+            '        if run_apart({"cells": [], "exercises": []}, how, Limits(), FIRST_USER):\n'
             "            return how",
             "        return Isolation(how.name, how.bubble and None)",
         ),
         unit("grading"),
         r"test_a_submission_reaches_neither|TypeError|reached",
+    ),
+    Bug(
+        "grading: two names that look alike",
+        "grading/grade.py",
+        swap("name = next(n for n in numbered if n not in taken)", "name = next(numbered)"),
+        unit("grading"),
+        r"test_marks_go_to_the_learner",
+    ),
+    Bug(
+        "grading: a home without an end",
+        "grading/grade.py",
+        swap('"--size", str(limits.folders), ', ""),
+        unit("grading"),
+        r"home 268435456",
     ),
     Bug(
         "grading: what was not attempted gets its points",

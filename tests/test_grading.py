@@ -1,8 +1,12 @@
 """Grading from end to end, through nbgrader: honest notebooks get their points, and a hostile one
 costs its own and nobody else's."""
 
+import csv
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -72,6 +76,14 @@ HOSTILE = {
         "os._exit(0)",
         0,
     ),
+    # Three lines in front of the honest ones, of which the last three, 6 points, are not read then.
+    "forges lines": (
+        "import os, sys\n"
+        'forged = b\'{"cell": 0.0, "text": "x"}\\n{"cell": true}\\n{"cell": [1]}\\n\'\n'
+        "os.write(int(sys.argv[1]), forged)",
+        4,
+    ),
+    "floods the answers": ("import os, sys\nos.write(int(sys.argv[1]), b'{}\\n' * 700_000)", 0),
     "swallows cells": ("get_ipython().input_transformers_cleanup.append(lambda lines: [])", 0),
 }
 SLOW = {
@@ -81,6 +93,7 @@ SLOW = {
     "prints a gigabyte",
     "fills the disk",
     "eats memory",
+    "floods the answers",
     "swallows cells",
 }  # by make soak only
 # Cells whose own output says what they could reach.
@@ -102,6 +115,25 @@ try:
 except OSError as error:
     print('network:', error.strerror)
 print('reached', reached, 'wrote', wrote)
+setting = '/proc/sys/vm/swappiness'
+try:
+    kept = open(setting).read()
+    open(setting, 'w').write(kept)
+    print('set the machine')
+except OSError:
+    print('set nothing')
+import shutil
+print('home', shutil.disk_usage('.').total, 'shm', shutil.disk_usage('/dev/shm').total)
+forks = 0
+try:
+    while forks < 100:
+        if os.fork() == 0:
+            import time
+            time.sleep(60)
+            os._exit(0)
+        forks += 1
+except OSError:
+    print('forks are bounded')
 """
 
 
@@ -135,6 +167,20 @@ def grade_all(tmp_path_factory, hostile):
         c for c in deleted.cells if c.metadata.get("nbgrader", {}).get("grade_id", every[0]) in keep
     ]
     put(folder, "deletes cells", deleted)
+    long = notebook("kl", every, first="#" + "x" * 2**20)
+    put(folder, "a long cell", long)
+    many = notebook("kl", every)
+    many.cells += [nbformat.v4.new_code_cell("1") for _ in range(30_000)]
+    put(folder, "many cells", many)
+    put(folder, "deep folders", notebook("kl", every))
+    here, back = folder / "deep folders", os.getcwd()
+    for _ in range(1500):  # by steps: no path may be so long
+        os.chdir(here)
+        os.mkdir(here := "d")
+    os.chdir(back)
+    put(folder, "A\x02", notebook("kl", every[:1]))
+    (folder / "A\x01").mkdir()  # looks the same
+    (folder / "A? (1)").mkdir()  # as one of the two would be called
     (folder / "no notebook").mkdir()
     (folder / "not a notebook").mkdir()
     (folder / "not a notebook" / "kl.ipynb").write_text("{")
@@ -155,8 +201,11 @@ def grade_all(tmp_path_factory, hostile):
         only=["kl"],
         seed=7,
         how=how,
-        limits=grade.Limits(seconds=3, total=4, waiting=120),
+        limits=grade.Limits(
+            seconds=3, total=4, waiting=120, processes=90 if os.geteuid() == 0 else 2000
+        ),
     )
+    subprocess.run(["rm", "-r", folder / "deep folders"], check=True)  # Python cannot, so deep
     return {row["learner"]: row for row in rows}, into, how
 
 
@@ -188,7 +237,11 @@ def test_deleted_cells_cost_their_own_points(graded):
     assert rows["deletes cells"]["points"] == 2  # the graded cells come back, the answers do not
 
 
-@pytest.mark.parametrize("learner", ["no notebook", "not a notebook", "a link", "odd cells"])
+NO_NOTEBOOK = ["no notebook", "not a notebook", "a link", "odd cells"]
+TOO_MUCH = ["a long cell", "many cells", "deep folders"]
+
+
+@pytest.mark.parametrize("learner", NO_NOTEBOOK + TOO_MUCH)
 def test_what_is_no_notebook_gets_nothing_and_a_note(graded, learner):
     row = graded[0][learner]
     assert row["points"] == 0
@@ -205,9 +258,49 @@ def test_a_submission_reaches_neither_the_others_nor_the_gradebook(graded):
             sys.modules["grade"].isolation(allow_none=False)
         return
     assert "reached False wrote False" in feedback
+    assert "set nothing" in feedback
     if how.bubble:
         assert "network: Network is unreachable" in feedback
+        assert f"home {2**28} shm {2**28}" in feedback
+    if how.as_user:  # of root, and of a user with other processes, the kernel counts differently
+        assert "forks are bounded" in feedback
     assert not (into / "gradebook.db").exists()
+
+
+def test_marks_go_to_the_learner_whose_name_looks_like_another(graded):
+    rows, into, _ = graded
+    names = [name for name in rows if name.startswith("A?")]
+    assert sorted(names) == ["A? (1)", "A? (2)", "A? (3)"]
+    assert [rows[name]["points"] for name in sorted(names)] == [0, 0, 2]  # (1) is a name as it was
+    page = (into / "feedback" / "A? (3)" / "kl.html").read_text()
+    assert "kl_to_prior: correct" in page
+
+
+def test_a_row_without_anything_to_say_says_nothing(graded):
+    rows, into, _ = graded
+    assert rows["ada"]["notes"] == rows["ben, who left it empty"]["notes"] == ""
+    with (into / "grades.csv").open(encoding="utf-8-sig") as file:
+        assert {row["learner"]: row["notes"] for row in csv.DictReader(file)}["ada"] == ""
+
+
+@pytest.mark.parametrize(
+    ("work", "says"),
+    [
+        (lambda: sum(iter(int, 1)), "longer than 1 seconds of the processor"),
+        (lambda: len(bytes(2**36)), "MemoryError"),
+        (lambda: {}[0.0], "KeyError: 0.0"),
+        (lambda: os._exit(3), "ended with code 3"),
+    ],
+)
+def test_our_own_work_on_a_submission_is_bounded(work, says):
+    import grade
+
+    start = time.monotonic()
+    limits = grade.Limits(reading=1)
+    with pytest.raises(grade.GradingError, match=says):
+        grade.bounded(work, limits)
+    assert grade.bounded(lambda: {"a": 1}, limits) == {"a": 1}
+    assert time.monotonic() - start < 60
 
 
 def test_marks_and_feedback_are_written_for_nobody_else(graded):
