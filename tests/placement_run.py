@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from vaelib import nets
+from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
-from vaelib.prior import Mixture, Prior, VampPrior
+from vaelib.prior import Fixed, Mixture, Prior, VampPrior
 from vaelib.train.loop import _Batches
 from vaelib.train.step import Step
 from vaelib.train.team import Team
@@ -32,6 +33,7 @@ LIKELIHOODS = {
 }
 PRIORS = {
     None: lambda encoder: None,
+    Fixed: lambda encoder: Fixed(DiagonalNormal(torch.ones(2), torch.zeros(2))),
     Mixture: lambda encoder: Mixture(2, 3),
     VampPrior: lambda encoder: VampPrior(encoder, 6, 3),
 }

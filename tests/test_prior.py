@@ -7,12 +7,13 @@ import oracles
 import pytest
 import torch
 from scipy import stats
+from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaelib import evaluate, nets, train
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
-from vaelib.prior import Mixture, VampPrior
-from vaelib.vae import VAE
+from vaelib.prior import Fixed, Mixture, VampPrior
+from vaelib.vae import IWAE, VAE
 
 D = torch.float64
 
@@ -234,6 +235,149 @@ def test_it_trains_with_the_vae_and_comes_back_from_a_checkpoint(kind, digits, t
     assert torch.equal(before.prior.log_prob(z), model.prior.log_prob(z))
     if kind == "vamp":
         assert before._prior.encoder is before.encoder
+
+
+ROOT = [[1.2, 0.0], [0.5, 0.4]]
+FIXED = {
+    "DiagonalNormal": lambda: DiagonalNormal(torch.tensor([8.0, -1.0]), torch.tensor([0.3, -1.0])),
+    "MultivariateNormal": lambda: MultivariateNormal(
+        torch.tensor([8.0, -1.0]), scale_tril=torch.tensor(ROOT)
+    ),
+}
+fixed = pytest.mark.parametrize("kind", FIXED)
+
+
+def with_fixed(kind, model=VAE, **options):
+    torch.manual_seed(3)
+    networks = nets.MLPEncoder(6, 2, hidden=(8,)), nets.MLPDecoder(2, 6, hidden=(8,))
+    return model(*networks, prior=FIXED[kind](), **options)
+
+
+@fixed
+@pytest.mark.parametrize("model", [VAE, IWAE])
+def test_a_fixed_prior_belongs_to_the_model(kind, model, x):
+    """It follows into another precision, into the state and into what is printed."""
+    model = with_fixed(kind, model)
+    here = model(x.float(), model.noise(5))
+    model.double()
+    assert model.prior.loc.dtype == model.prior.log_prob(torch.zeros(1, 2, dtype=D)).dtype == D
+    assert model(x, model.noise(5)).dtype == D
+    assert here.dtype == torch.float32
+    names = {"_prior.loc", "_prior.scale_tril" if kind.startswith("M") else "_prior.logvar"}
+    assert names < model.state_dict().keys()
+    assert not names & dict(model.named_parameters()).keys()
+    assert "loc=[8.0, -1.0]" in repr(model)
+    other = with_fixed(kind, type(model)).double()
+    assert repr(other) == repr(model)
+    other._prior.loc[1] += 1e-12
+    assert repr(other) != repr(model)
+    model.load_state_dict(other.state_dict())
+    assert model.prior.loc[1] == -1 + 1e-12
+
+
+def test_a_fixed_prior_is_a_copy():
+    loc = torch.zeros(2)
+    model = VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6), prior=DiagonalNormal(loc, loc))
+    loc += 5
+    assert not model.prior.loc.any()
+
+
+def test_a_large_prior_is_described_by_a_hash():
+    """50 numbers in a line would hide the networks; another prior has another hash."""
+    loc = torch.arange(50.0)
+    one, same = (Fixed(DiagonalNormal(loc, 0 * loc)) for _ in range(2))
+    loc[49] += 1e-5
+    other = Fixed(DiagonalNormal(loc, 0 * loc))
+    assert repr(one) == repr(same) == repr(same.double()) != repr(other)
+    assert len(repr(one)) < 120
+
+
+@fixed
+def test_a_fixed_prior_gives_terms_density_and_samples_of_scipys_normal(kind, x, generator):
+    """KL by dense matrices; samples by mean and covariance, 5 standard errors each."""
+    model = with_fixed(kind).double()
+    loc = np.array([8.0, -1.0])
+    root = model.prior.covariance_matrix.numpy() if kind.startswith("M") else None
+    covariance = np.diag(np.exp([0.3, -1.0])) if root is None else np.array(ROOT) @ np.array(ROOT).T
+    z = torch.randn(5, 2, generator=generator, dtype=D)
+    expected = stats.multivariate_normal(loc, covariance).logpdf(z.numpy())
+    # The parameters were float32.
+    np.testing.assert_allclose(model.prior.log_prob(z), expected, rtol=1e-5)
+    with torch.no_grad():
+        q, kl = model.encode(x), model.terms(x, generator=generator).kl
+    inverse = np.linalg.inv(covariance)
+    for i in range(5):
+        s, d = np.diag(q.variance[i].numpy()), loc - q.loc[i].numpy()
+        log_det = np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(s)[1]
+        dense = 0.5 * (np.trace(inverse @ s) + d @ inverse @ d - 2 + log_det)
+        assert kl[i].item() == pytest.approx(dense, rel=1e-5)
+    n = 100_000
+    images, z = model.sample(n, generator=generator)
+    assert images.shape == (n, 6)
+    assert not z.requires_grad
+    error = np.sqrt(np.diag(covariance) / n)
+    assert (np.abs(z.mean(0).numpy() - loc) < 5 * error).all()
+    # The variance of a product of two normals is σ²σ'² + cov².
+    spread = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n)
+    assert (np.abs(np.cov(z.numpy().T) - covariance) < 5 * spread).all()
+
+
+@fixed
+def test_a_checkpoint_with_another_fixed_prior_is_not_loaded(kind, digits, tmp_path):
+    def build(shift):
+        torch.manual_seed(0)
+        networks = nets.MLPEncoder(784, 2, hidden=(8,)), nets.MLPDecoder(2, 784, hidden=(8,))
+        prior = FIXED[kind]()
+        if kind == "DiagonalNormal":
+            return VAE(*networks, prior=DiagonalNormal(prior.loc + shift, prior.logvar))
+        return VAE(
+            *networks, prior=MultivariateNormal(prior.loc + shift, scale_tril=prior.scale_tril)
+        )
+
+    how = {"epochs": 1, "folder": tmp_path, "progress": False}
+    model = build(0.0)
+    train.fit(model, digits.train[:50], **how)
+    train.load(same := build(0.0), tmp_path)
+    assert torch.equal(same.prior.loc, model.prior.loc)
+    with pytest.raises(train.CheckpointError, match="model"):
+        train.fit(build(0.5), digits.train[:50], resume=True, **how)
+    # Into the model of another kind of prior not even the weights fit.
+    plain = VAE(nets.MLPEncoder(784, 2, hidden=(8,)), nets.MLPDecoder(2, 784, hidden=(8,)))
+    with pytest.raises(train.CheckpointError, match=r"'_prior.loc' is \(2,\) .* and missing in"):
+        train.load(plain, tmp_path)
+
+
+def test_the_default_prior_adds_nothing_to_state_and_description():
+    """Checkpoints from before there was `Fixed` hold neither."""
+    model = VAE(nets.MLPEncoder(6, 2, hidden=(8,)), nets.MLPDecoder(2, 6, hidden=(8,)))
+    assert {name.split(".")[0] for name in model.state_dict()} == {"encoder", "decoder"}
+    assert "prior" not in repr(model)
+    assert model.double().prior.loc.dtype == D
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_bad_fixed_priors_are_refused():
+    def build(loc, logvar):
+        return VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6), prior=DiagonalNormal(loc, logvar))
+
+    zeros = torch.zeros(2)
+    for size in (1, 3):
+        with pytest.raises(ValueError, match=rf"one size of z, got {size} and 2; make the prior"):
+            build(torch.zeros(size), torch.zeros(size))
+    with pytest.raises(ValueError, match=r"one prior for all data, .* got \(5, 2\)"):
+        build(torch.zeros(5, 2), torch.zeros(5, 2))
+    with pytest.raises(ValueError, match="its loc asks for a gradient, and nothing would train it"):
+        build(zeros.clone().requires_grad_(), zeros)
+    with pytest.raises(ValueError, match=r"finite parameters, got logvar=.*nan"):
+        build(zeros, torch.tensor([0.0, torch.nan]))
+    for other, shown in (
+        (Independent(Normal(zeros, zeros + 1), 1), "a Independent"),
+        (zeros, "a Tensor"),
+        ("normal", "a str"),
+        (Mixture, "Mixture"),
+    ):
+        with pytest.raises(TypeError, match=rf"a DiagonalNormal|MultivariateNormal .* got {shown}"):
+            VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6), prior=other)
 
 
 @pytest.mark.usefixtures("plain_errors")

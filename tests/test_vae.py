@@ -247,7 +247,7 @@ def test_autoencoder_is_a_point_without_a_prior(x):
     model = Autoencoder(nets.MLP([6, 8, 2]), decoder).double()
     logits = decoder(model.encode(x)).detach()
     expected = oracles.bernoulli_log_likelihood(x, logits)
-    np.testing.assert_allclose(model.reconstruction(x).detach(), expected, rtol=1e-12)
+    np.testing.assert_allclose(model.log_likelihood(x).detach(), expected, rtol=1e-12)
     assert model(x).item() == pytest.approx(-expected.mean(), rel=1e-12)
     assert not hasattr(model, "elbo")
     assert not hasattr(model, "prior")
@@ -294,7 +294,7 @@ def test_bad_data_is_refused(likelihood, data, error, message):
     for call in (
         model.terms,
         model.elbo,
-        autoencoder.reconstruction,
+        autoencoder.log_likelihood,
         lambda x: model.log_joint_pairs(x, z),
     ):
         with pytest.raises(error, match=message):

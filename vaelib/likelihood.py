@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Independent, constraints
 from torch.nn.functional import softplus
 
 from vaelib.kl import DiagonalNormal
+from vaelib.nets import require_number, require_sizes
 
 __all__ = [
     "Bernoulli",
@@ -93,6 +94,9 @@ class Gaussian(Likelihood):
     Args:
         logvar: $\log\sigma^2$, where it starts.
         learned: False keeps it there.
+
+    Raises:
+        TypeError, ValueError: if they are no finite number and no True or False.
     """
 
     support = constraints.real
@@ -100,7 +104,10 @@ class Gaussian(Likelihood):
 
     def __init__(self, logvar: float = 0.0, *, learned: bool = True) -> None:
         super().__init__()
-        self.logvar = nn.Parameter(torch.tensor(logvar), requires_grad=learned)
+        require_number("Gaussian", "logvar", logvar)
+        if not isinstance(learned, bool):
+            raise TypeError(f"Gaussian: expected learned as True or False, got {learned!r}")
+        self.logvar = nn.Parameter(torch.tensor(float(logvar)), requires_grad=learned)
 
     def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
         return DiagonalNormal(raw, self.logvar.expand_as(raw))
@@ -152,6 +159,18 @@ class GreyLevel(Distribution):
         deviation = self.values - self.mean[..., None]
         return (self.logits.softmax(-1) * deviation.square()).sum(-1)
 
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "GreyLevel":
+        """The same levels for each of a batch, without a copy."""
+        return GreyLevel(self.logits.expand(*batch_shape, self.levels))
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Values of x, shape ``[*sample_shape, *batch]``, drawn by torch's own generator."""
+        shape = (*sample_shape, *self.batch_shape)
+        with torch.no_grad():
+            p = self.logits.softmax(-1).expand(*shape, self.levels)
+            level = torch.multinomial(p.reshape(-1, self.levels), 1)
+        return self.values[level.view(shape)]
+
     def log_prob(self, value: Tensor) -> Tensor:
         """The log-probability of the level of x."""
         level = (value * (self.levels - 1)).round().long()
@@ -199,6 +218,7 @@ class Categorical(Likelihood):
 
     def __init__(self, levels: int = 256) -> None:
         super().__init__()
+        require_sizes("Categorical", levels=levels)
         if levels < 2:
             raise ValueError(f"Categorical: expected at least 2 levels, got {levels}")
         self.per_pixel = levels

@@ -6,8 +6,10 @@ numbers mean is decided in `vaelib.vae`. Any module of yours will do that keeps 
 attributes ``pixels`` and ``latent``.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 
 import torch
 from jaxtyping import Float
@@ -25,8 +27,85 @@ __all__ = [
 ]
 
 
+def require_sizes(where: str, **sizes: object) -> None:
+    """Raise unless each is a whole number of at least 1; True, 2.0 and "2" are none."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise TypeError(
+                f"{where}: expected {name} as a whole number, 2 say, got {_shown(size)}"
+            )
+        if size < 1:
+            raise ValueError(f"{where}: expected {name} of at least 1, got {size}")
+
+
+def require_number(where: str, name: str, value: object, *, least: float = -math.inf) -> None:
+    """Raise unless it is a finite real number of at least ``least``; True and "2" are none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{where}: expected {name} as a number, got {_shown(value)}")
+    if not (math.isfinite(value) and value >= least):
+        bound = "" if least == -math.inf else f" of at least {least:g}"
+        raise ValueError(f"{where}: expected {name} as a finite number{bound}, got {value}")
+
+
+def require_network(where: str, name: str, network: object, *attributes: str) -> None:
+    """Raise unless it is a module with these sizes."""
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"{where}: expected {name} as a torch.nn.Module, got {_shown(network)}; "
+            f"vaelib.nets has some"
+        )
+    for attribute in attributes:
+        if not hasattr(network, attribute):
+            raise TypeError(
+                f"{where}: expected {name} with an integer attribute `{attribute}`, got "
+                f"{type(network).__name__} without one; set {name}.{attribute} = …"
+            )
+        require_sizes(where, **{f"{name}.{attribute}": getattr(network, attribute)})
+
+
+def require_match(where: str, **sizes: int | None) -> None:
+    """Raise if sizes of two networks that must be equal are not; those not known are None."""
+    known = {name.replace("__", "."): size for name, size in sizes.items() if size is not None}
+    if len(set(known.values())) > 1:
+        got = " and ".join(f"{name}={size}" for name, size in known.items())
+        raise ValueError(
+            f"{where}: expected networks that fit together, got {got}; build them for one size"
+        )
+
+
+def _shown(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+
+
+def _require_layers(
+    where: str, widths: object, activation: object, *, name: str = "hidden"
+) -> Sequence[int]:
+    """The widths of layers, if that is what they are, and the activation is one to make."""
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise TypeError(
+            f"{where}: expected {name} as a sequence of widths, (400, 400) say, got "
+            f"{_shown(widths)}"
+        )
+    for number, width in enumerate(widths):
+        require_sizes(where, **{f"{name}[{number}]": width})
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise TypeError(
+            f"{where}: expected activation as a class, torch.nn.Tanh say, got "
+            f"{_shown(activation)}; each layer makes one of its own"
+        )
+    return widths
+
+
 class MLP(nn.Sequential):
     """Linear layers with an activation between them, none after the last.
+
+    Args:
+        sizes: of the input, of each hidden layer and of the output.
+        activation: a class, of which each place gets an instance.
+
+    Raises:
+        TypeError, ValueError: if there are fewer than two sizes, or one is no whole number of at
+            least 1; likewise in all networks below.
 
     >>> MLP([784, 400, 2])
     MLP(
@@ -39,6 +118,12 @@ class MLP(nn.Sequential):
     def __init__(
         self, sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.SiLU
     ) -> None:
+        sizes = _require_layers(type(self).__name__, sizes, activation, name="sizes")
+        if len(sizes) < 2:
+            raise ValueError(
+                f"{type(self).__name__}: expected the sizes of input and output at least, got "
+                f"{tuple(sizes)}"
+            )
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), activation()]
@@ -52,6 +137,10 @@ class TwoHeads(nn.Module):
         self, features: nn.Module, *, pixels: int, width: int, latent: int, spread: float
     ) -> None:
         super().__init__()
+        name = type(self).__name__
+        require_sizes(name, pixels=pixels, latent=latent, width=width)
+        require_number(name, "spread", spread, least=0.0)
+        require_network(name, "features", features)
         self.pixels, self.latent = pixels, latent
         self.features = features
         self.loc = nn.Linear(width, latent)
@@ -72,7 +161,7 @@ class MLPEncoder(TwoHeads):
 
     Args:
         pixels, latent: sizes of x and z.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers; with none, loc and logvar are linear in x.
         activation: between the layers.
         spread: factor on the initial weights of loc. As torch initializes it, loc differs by
             hundredths from image to image, while z has noise of size 1: at the first steps z tells
@@ -94,8 +183,14 @@ class MLPEncoder(TwoHeads):
         activation: Callable[[], nn.Module] = nn.SiLU,
         spread: float = 1.0,
     ) -> None:
-        features = nn.Sequential(MLP([pixels, *hidden], activation=activation), activation())
-        super().__init__(features, pixels=pixels, width=hidden[-1], latent=latent, spread=spread)
+        name = type(self).__name__
+        require_sizes(name, pixels=pixels, latent=latent)
+        hidden = _require_layers(name, hidden, activation)
+        features = nn.Sequential()
+        if hidden:
+            features = nn.Sequential(MLP([pixels, *hidden], activation=activation), activation())
+        width = [pixels, *hidden][-1]
+        super().__init__(features, pixels=pixels, width=width, latent=latent, spread=spread)
 
 
 class MLPDecoder(MLP):
@@ -113,6 +208,8 @@ class MLPDecoder(MLP):
         hidden: Sequence[int] = (400, 400),
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
+        require_sizes("MLPDecoder", latent=latent, pixels=pixels)
+        hidden = _require_layers("MLPDecoder", hidden, activation)
         super().__init__([latent, *hidden, pixels], activation=activation)
         self.pixels, self.latent = pixels, latent
 
@@ -126,6 +223,7 @@ class LinearEncoder(nn.Module):
 
     def __init__(self, pixels: int, latent: int) -> None:
         super().__init__()
+        require_sizes("LinearEncoder", pixels=pixels, latent=latent)
         self.pixels, self.latent = pixels, latent
         self.loc = nn.Linear(pixels, latent)
         self.logvar = nn.Parameter(torch.zeros(latent))
@@ -144,6 +242,7 @@ class ConvEncoder(TwoHeads):
     def __init__(
         self, latent: int, *, channels: int = 32, width: int = 256, spread: float = 1.0
     ) -> None:
+        require_sizes("ConvEncoder", latent=latent, channels=channels, width=width)
         features = nn.Sequential(
             nn.Unflatten(-1, (1, 28, 28)),
             nn.Conv2d(1, channels, 4, stride=2, padding=1),  # 14 x 14
@@ -161,6 +260,7 @@ class ConvDecoder(nn.Sequential):
     """z to 28 x 28 raw parameters, the mirror image of `ConvEncoder`."""
 
     def __init__(self, latent: int, *, channels: int = 32, width: int = 256) -> None:
+        require_sizes("ConvDecoder", latent=latent, channels=channels, width=width)
         super().__init__(
             nn.Linear(latent, width),
             nn.ReLU(),
@@ -200,5 +300,7 @@ class LevelsDecoder(MLP):
         hidden: Sequence[int] = (400, 400),
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
+        require_sizes("LevelsDecoder", latent=latent, pixels=pixels, levels=levels)
+        hidden = _require_layers("LevelsDecoder", hidden, activation)
         super().__init__([latent, *hidden, pixels * levels], activation=activation)
         self.pixels, self.latent = pixels, latent

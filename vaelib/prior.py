@@ -1,26 +1,33 @@
-"""Learned priors p(z): mixtures of normals, free ones or made of the encoder's own posteriors.
+"""Priors p(z): a normal that stays as it is, and learned mixtures of normals.
 
 The best prior for an encoder is the mean of its q(z | x) over the data, which no single normal
-fits. Both priors here are modules: called, they return the distribution with its parameters as they
-are now, and a model that is given one trains it with the rest.
+fits. All priors here are modules: called, they return the distribution with its parameters as they
+are now. Those of `Mixture` and `VampPrior` are trained with the model, those of `Fixed` only go
+where it goes.
 """
 
+import hashlib
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Categorical, MixtureSameFamily
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
 from vaelib.kl import DiagonalNormal
+from vaelib.nets import require_network, require_sizes
 
-__all__ = ["Mixture", "Prior", "VampPrior"]
+__all__ = ["Fixed", "Mixture", "Prior", "VampPrior"]
+
+# A description shows so many numbers; of more, their hash.
+_SHOWN = 8
 
 
 class Prior(nn.Module):
     r"""A learned $p(z) = \sum_c \pi_c\, N(z;\, \mu_c, \operatorname{diag}\sigma_c^2)$.
 
     KL(q ‖ p) has no closed form for a mixture p. To add one, subclass it and write `components`.
+    What is no mixture has `forward` and `sample` of its own.
 
     Attributes:
         latent: size of z.
@@ -32,7 +39,7 @@ class Prior(nn.Module):
         """The logits of the weights, and one normal over z for each component."""
         raise NotImplementedError
 
-    def forward(self) -> MixtureSameFamily:
+    def forward(self) -> Distribution:
         """p(z). Its ``log_prob`` takes z ``[*batch, latent]`` and returns ``[*batch]``, in nats."""
         logits, normals = self.components()
         weights = Categorical(logits=logits, validate_args=False)
@@ -52,6 +59,88 @@ class Prior(nn.Module):
         which = torch.multinomial(logits.softmax(0), n, replacement=True, generator=generator)
         eps = torch.empty_like(normals.loc[which]).normal_(generator=generator)
         return normals.loc[which] + torch.exp(0.5 * normals.logvar[which]) * eps
+
+
+class Fixed(Prior):
+    r"""A normal p(z) that is not learned, whose parameters are buffers.
+
+    So they follow the model to its device and precision, lie in its ``state_dict`` and stand in
+    what ``print(model)`` shows: two models with different priors are not taken for one another.
+    `vaelib.vae.VAE` makes one of a distribution that it is given as its prior.
+
+    Args:
+        normal: a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal`` over one z, with ``loc``
+            of shape ``[latent]``. Its tensors are copied.
+
+    Raises:
+        TypeError: if it is another distribution.
+        ValueError: if it is a batch of distributions, its parameters are not finite, or one of
+            them asks for a gradient: a learned prior is a `Prior` of its own.
+
+    >>> Fixed(DiagonalNormal(torch.tensor([8.0, 8.0]), torch.zeros(2)))
+    Fixed(loc=[8.0, 8.0], logvar=[0.0, 0.0])
+    """
+
+    loc: Tensor
+
+    def __init__(self, normal: DiagonalNormal | MultivariateNormal) -> None:
+        super().__init__()
+        if isinstance(normal, DiagonalNormal):
+            parts = {"loc": normal.loc, "logvar": normal.logvar}
+        elif isinstance(normal, MultivariateNormal):
+            parts = {"loc": normal.loc, "scale_tril": normal.scale_tril}
+        else:
+            raise TypeError(
+                f"expected a prior that is a vaelib.kl.DiagonalNormal, a MultivariateNormal or a "
+                f"vaelib.prior.Prior, got {_kind(normal)}; DiagonalNormal(loc, 2 * scale.log()) is "
+                f"a normal with independent dimensions"
+            )
+        if normal.loc.ndim != 1:
+            raise ValueError(
+                f"expected one prior for all data, with loc of shape [latent], got "
+                f"{tuple(normal.loc.shape)}; take one row of it"
+            )
+        for name, tensor in parts.items():
+            if tensor.requires_grad:
+                raise ValueError(
+                    f"expected a prior whose parameters are fixed, but its {name} asks for a "
+                    f"gradient, and nothing would train it; use {name}.detach(), or "
+                    f"vaelib.prior.Mixture(latent, 1), which is learned"
+                )
+            if not tensor.isfinite().all():
+                raise ValueError(f"expected a prior with finite parameters, got {name}={tensor}")
+            self.register_buffer(name, tensor.clone())
+        self.latent = len(normal.loc)
+
+    def forward(self) -> DiagonalNormal | MultivariateNormal:
+        """p(z)."""
+        if "logvar" in self._buffers:
+            return DiagonalNormal(self.loc, self.get_buffer("logvar"))
+        root = self.get_buffer("scale_tril")
+        return MultivariateNormal(self.loc, scale_tril=root, validate_args=False)
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n latent"]:
+        """n samples of z; see `Prior.sample`."""
+        p = self()
+        eps = self.loc.new_empty(n, self.latent).normal_(generator=generator)
+        if isinstance(p, MultivariateNormal):
+            return p.loc + eps @ p.scale_tril.mT
+        return p.loc + torch.exp(0.5 * p.logvar) * eps
+
+    def extra_repr(self) -> str:
+        """What print(model) shows: the parameters' values, or their hash where they are many."""
+        return ", ".join(f"{name}={_values(t)}" for name, t in self.named_buffers())
+
+
+def _values(tensor: Tensor) -> str:
+    """All digits: what differs in the last one is another prior."""
+    if tensor.numel() <= _SHOWN:
+        return str(tensor.tolist())
+    numbers = tensor.detach().cpu().double().contiguous().numpy()
+    return f"{tuple(tensor.shape)} of SHA-256 {hashlib.sha256(numbers.data).hexdigest()[:16]}"
 
 
 class Mixture(Prior):
@@ -74,7 +163,7 @@ class Mixture(Prior):
 
     def __init__(self, latent: int, components: int) -> None:
         super().__init__()
-        _require_sizes("Mixture", latent=latent, components=components)
+        require_sizes("Mixture", latent=latent, components=components)
         self.latent = latent
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(torch.randn(components, latent))
@@ -119,11 +208,12 @@ class VampPrior(Prior):
 
     def __init__(self, encoder: nn.Module, pixels: int, components: int) -> None:
         super().__init__()
-        _require_sizes("VampPrior", pixels=pixels, components=components)
-        if not hasattr(encoder, "latent"):
-            raise TypeError(
-                f"VampPrior: expected an encoder with an integer attribute `latent`, got "
-                f"{type(encoder).__name__} without one; set encoder.latent = …"
+        require_sizes("VampPrior", pixels=pixels, components=components)
+        require_network("VampPrior", "encoder", encoder, "latent")
+        if getattr(encoder, "pixels", pixels) != pixels:
+            raise ValueError(
+                f"VampPrior: expected pseudo-inputs of the encoder's {encoder.pixels} pixels, got "
+                f"pixels={pixels}"
             )
         self.encoder = encoder
         self.latent = cast(int, encoder.latent)
@@ -146,7 +236,5 @@ class VampPrior(Prior):
         return f"components={len(self.raw)}"
 
 
-def _require_sizes(name: str, **sizes: int) -> None:
-    if min(sizes.values()) < 1:
-        got = ", ".join(f"{size}={value}" for size, value in sizes.items())
-        raise ValueError(f"{name}: expected every number to be at least 1, got {got}")
+def _kind(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"

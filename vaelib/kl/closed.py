@@ -37,6 +37,11 @@ class DiagonalNormal(Independent):
         normal = Normal(loc, torch.exp(0.5 * logvar), validate_args=False)
         super().__init__(normal, 1, validate_args=False)
 
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "DiagonalNormal":
+        """The same normal for each of a batch, ``[*batch_shape, latent]``, without a copy."""
+        shape = (*batch_shape, self.loc.shape[-1])
+        return DiagonalNormal(self.loc.expand(shape), self.logvar.expand(shape))
+
 
 def kl_standard_normal(
     loc: Float[Tensor, "*batch latent"], logvar: Float[Tensor, "*batch latent"]

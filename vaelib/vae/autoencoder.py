@@ -6,8 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelib.likelihood import Bernoulli, Likelihood
-from vaelib.vae.model import require_data, require_rows
+from vaelib.likelihood import Likelihood
+from vaelib.nets import require_network
+from vaelib.vae.model import chosen, require_data, require_fit, require_rows
 
 
 class Autoencoder(nn.Module):
@@ -16,15 +17,21 @@ class Autoencoder(nn.Module):
     Args:
         encoder: module from ``[batch, pixels]`` to a code ``[batch, latent]``.
         decoder, likelihood: see `DeepLatentModel`.
+
+    Raises:
+        TypeError: if a network is none or lacks an attribute.
+        ValueError: if they have different sizes.
     """
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, *, likelihood: Likelihood | None = None
     ) -> None:
         super().__init__()
+        require_network("Autoencoder", "decoder", decoder, "pixels")
+        require_fit("Autoencoder", encoder, decoder)
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = chosen(likelihood, "Autoencoder")
 
     def encode(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
@@ -35,8 +42,11 @@ class Autoencoder(nn.Module):
         """p(x | z)."""
         return self.likelihood(self.decoder(z).to(z.dtype))
 
-    def reconstruction(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, " batch"]:
-        """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z)."""
+    def log_likelihood(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, " batch"]:
+        """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z).
+
+        The reconstruction itself, an image, is ``decode(encode(x)).mean``.
+        """
         require_data(x, cast(int, self.decoder.pixels), self.likelihood)
         return self.decode(self.encode(x)).log_prob(x)
 

@@ -8,6 +8,7 @@ from torch.distributions import MultivariateNormal
 from vaelib.elbo import importance_weighted_bound, importance_weighted_surrogate
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.nets import require_sizes
 from vaelib.prior import Prior
 from vaelib.reparam import reparameterize, stop_score
 from vaelib.vae.vae import VAE
@@ -43,7 +44,7 @@ class IWAE(VAE):
             agree, so no dropout in the decoder.
 
     Raises:
-        ValueError: if ``samples`` is below 1.
+        TypeError, ValueError: as `VAE`, and if ``samples`` is no whole number of at least 1.
 
     While ``train.fit`` warms up, log p(z) - log q(z | x) has the factor ``kl_warmup``; the loss is
     then no bound, as that of a VAE.
@@ -72,8 +73,12 @@ class IWAE(VAE):
         doubly_reparameterized: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, likelihood=likelihood, prior=prior)
-        if samples < 1:
-            raise ValueError(f"IWAE: expected samples ≥ 1, got {samples}")
+        require_sizes("IWAE", samples=samples)
+        if not isinstance(doubly_reparameterized, bool):
+            raise TypeError(
+                f"IWAE: expected doubly_reparameterized as True or False, got "
+                f"{doubly_reparameterized!r}"
+            )
         self.samples = samples
         self.doubly_reparameterized = doubly_reparameterized
 

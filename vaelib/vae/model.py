@@ -5,12 +5,12 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal
 
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Bernoulli, Likelihood
-from vaelib.prior import Prior
-from vaelib.reparam import reparameterize
+from vaelib.nets import require_match, require_network
+from vaelib.prior import Fixed, Prior
 
 
 class ObservationModel(nn.Module):
@@ -24,19 +24,15 @@ class ObservationModel(nn.Module):
             `~vaelib.likelihood.Bernoulli`, for binarized pixels, if None.
 
     Raises:
-        TypeError: if the decoder lacks an attribute.
+        TypeError: if the decoder lacks an attribute, or the likelihood is none.
+        ValueError: if a size is below 1.
     """
 
     def __init__(self, decoder: nn.Module, *, likelihood: Likelihood | None = None) -> None:
         super().__init__()
-        for name in ("latent", "pixels"):
-            if not hasattr(decoder, name):
-                raise TypeError(
-                    f"expected a decoder with an integer attribute `{name}`, got "
-                    f"{type(decoder).__name__} without one; set decoder.{name} = …"
-                )
+        require_network(type(self).__name__, "decoder", decoder, "latent", "pixels")
         self.decoder = decoder
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = chosen(likelihood, type(self).__name__)
         self.latent, self.pixels = cast(int, decoder.latent), cast(int, decoder.pixels)
         self._zeros: Tensor
         # A buffer, so that priors and noise follow the model to its device and precision.
@@ -75,12 +71,14 @@ class DeepLatentModel(ObservationModel):
 
     Args:
         decoder, likelihood: see `ObservationModel`.
-        prior: p(z), a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal``, or a
-            `~vaelib.prior.Prior`, which is trained with the model; N(0, I) if None.
+        prior: p(z), a `~vaelib.kl.DiagonalNormal` or ``MultivariateNormal``, of which a
+            `~vaelib.prior.Fixed` is made, or a `~vaelib.prior.Prior`, which is trained with the
+            model; N(0, I) if None.
 
     Raises:
-        TypeError: if the decoder lacks an attribute.
-        ValueError: if prior and decoder have another size of z.
+        TypeError: if the decoder lacks an attribute, or the prior is something else.
+        ValueError: if prior and decoder have another size of z, or the prior's parameters are not
+            finite or ask for a gradient.
     """
 
     def __init__(
@@ -91,47 +89,71 @@ class DeepLatentModel(ObservationModel):
         prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
     ) -> None:
         super().__init__(decoder, likelihood=likelihood)
-        if isinstance(prior, Prior) and prior.latent != self.latent:
+        if prior is not None and not isinstance(prior, Prior):
+            prior = Fixed(prior)
+        if prior is not None and prior.latent != self.latent:
             raise ValueError(
                 f"expected prior and decoder for one size of z, got {prior.latent} and "
                 f"{self.latent}; make the prior for {self.latent}"
             )
+        # None is N(0, I): no module and no tensor that checkpoints without a prior would lack.
         self._prior = prior
 
     @property
-    def prior(self) -> DiagonalNormal | MultivariateNormal | MixtureSameFamily:
+    def prior(self) -> Distribution:
         """p(z), with its parameters as they are now."""
-        if self._prior is None:
-            return DiagonalNormal(self._zeros, self._zeros)
-        return self._prior() if isinstance(self._prior, Prior) else self._prior
+        return DiagonalNormal(self._zeros, self._zeros) if self._prior is None else self._prior()
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(z) + log p(x | z), in nats, shape ``[*batch]``."""
         return self.prior.log_prob(z) + self.log_likelihood(x, z)
 
+    def log_likelihood_pairs(
+        self, x: Float[Tensor, "batch pixel"], z: Float[Tensor, "cells latent"]
+    ) -> Float[Tensor, "batch cells"]:
+        """log p(x | z) of every x with every z, in nats."""
+        self.require_data(x)
+        return self.likelihood.log_prob_pairs(x, self.decoder(z))
+
     def log_joint_pairs(
         self, x: Float[Tensor, "batch pixel"], z: Float[Tensor, "cells latent"]
     ) -> Float[Tensor, "batch cells"]:
         """log p(x, z) of every x with every z, in nats: what `vaelib.latent.grid_evidence` sums."""
-        self.require_data(x)
-        log_likelihood = self.likelihood.log_prob_pairs(x, self.decoder(z))
-        return log_likelihood + self.prior.log_prob(z)
+        return self.log_likelihood_pairs(x, z) + self.prior.log_prob(z)
 
+    @torch.no_grad()
     def sample(
         self, n: int, *, generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n latent"]]:
-        """n pairs (x, z) by ancestral sampling: z from the prior, then x given z."""
-        if isinstance(self._prior, Prior):
-            z = self._prior.sample(n, generator=generator)
-            return self.likelihood.sample(self.decoder(z), generator), z
-        eps = self._zeros.new_empty(n, self.latent).normal_(generator=generator)
-        if isinstance(self._prior, MultivariateNormal):
-            z = self._prior.loc + eps @ self._prior.scale_tril.mT
-        elif self._prior is None:
-            z = eps
+        """n pairs (x, z) by ancestral sampling, without a gradient: z from the prior, x given z."""
+        if self._prior is None:
+            z = self._zeros.new_empty(n, self.latent).normal_(generator=generator)
         else:
-            z = reparameterize(self._prior.loc, self._prior.logvar, eps)
+            z = self._prior.sample(n, generator=generator)
         return self.likelihood.sample(self.decoder(z), generator), z
+
+
+def chosen(likelihood: Likelihood | None, where: str) -> Likelihood:
+    """The likelihood that was given, or that of binarized pixels."""
+    if likelihood is None:
+        return Bernoulli()
+    if not isinstance(likelihood, Likelihood):
+        shown = likelihood.__name__ if isinstance(likelihood, type) else repr(likelihood)
+        raise TypeError(
+            f"{where}: expected a likelihood of vaelib.likelihood, Gaussian() say, got {shown}"
+        )
+    return likelihood
+
+
+def require_fit(where: str, encoder: nn.Module, decoder: nn.Module) -> None:
+    """Raise unless the encoder is a module whose sizes, where it names them, are the decoder's."""
+    require_network(where, "encoder", encoder)
+    for name in ("latent", "pixels"):
+        sizes = {
+            f"{part}__{name}": getattr(network, name, None)
+            for part, network in (("encoder", encoder), ("decoder", decoder))
+        }
+        require_match(where, **sizes)
 
 
 def require_rows(x: Tensor, pixels: int) -> None:

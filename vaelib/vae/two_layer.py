@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from vaelib.elbo import importance_weighted_bound
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.nets import require_match, require_network, require_sizes
 from vaelib.reparam import reparameterize
-from vaelib.vae.model import ObservationModel, require_rows
+from vaelib.vae.model import ObservationModel, require_fit, require_rows
 
 
 class TwoLayerVAE(ObservationModel):
@@ -38,7 +39,7 @@ class TwoLayerVAE(ObservationModel):
 
     Raises:
         TypeError: if a network lacks an attribute.
-        ValueError: if ``samples`` is below 1.
+        ValueError: if two networks do not fit together, or ``samples`` is below 1.
 
     References:
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519), section 5 and the appendix, whose
@@ -69,13 +70,21 @@ class TwoLayerVAE(ObservationModel):
         samples: int = 1,
     ) -> None:
         super().__init__(decoder, likelihood=likelihood)
-        if not hasattr(top_encoder, "latent"):
-            raise TypeError(
-                f"expected a top_encoder with an integer attribute `latent`, got "
-                f"{type(top_encoder).__name__} without one; set top_encoder.latent = …"
-            )
-        if samples < 1:
-            raise ValueError(f"TwoLayerVAE: expected samples ≥ 1, got {samples}")
+        require_fit("TwoLayerVAE", encoder, decoder)
+        require_network("TwoLayerVAE", "top_encoder", top_encoder, "latent")
+        require_network("TwoLayerVAE", "top_decoder", top_decoder)
+        require_match(
+            "TwoLayerVAE",
+            decoder__latent=self.latent,
+            top_encoder__pixels=getattr(top_encoder, "pixels", None),
+            top_decoder__latent=getattr(top_decoder, "latent", None),
+        )
+        require_match(
+            "TwoLayerVAE",
+            top_encoder__latent=cast(int, top_encoder.latent),
+            top_decoder__pixels=getattr(top_decoder, "pixels", None),
+        )
+        require_sizes("TwoLayerVAE", samples=samples)
         self.encoder, self.top_encoder, self.top_decoder = encoder, top_encoder, top_decoder
         self.samples = samples
         self._zeros_top: Tensor

@@ -8,9 +8,10 @@ from torch.distributions import MixtureSameFamily, MultivariateNormal, kl_diverg
 from vaelib.elbo import Terms
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.nets import require_number
 from vaelib.prior import Prior
 from vaelib.reparam import reparameterize
-from vaelib.vae.model import DeepLatentModel, require_rows
+from vaelib.vae.model import DeepLatentModel, require_fit, require_rows
 
 
 class VAE(DeepLatentModel):
@@ -23,7 +24,11 @@ class VAE(DeepLatentModel):
         encoder: module from ``[batch, pixels]`` to a pair (loc, logvar), each ``[batch, latent]``.
         decoder, likelihood, prior: see `DeepLatentModel`.
         beta: weight of the KL **in the loss**. Only with 1, the default, is the loss minus an ELBO;
-            `elbo` and `terms` do not use it.
+            `elbo` and `terms` do not use it. A finite number of at least 0.
+
+    Raises:
+        TypeError, ValueError: as `DeepLatentModel`; and if encoder and decoder have different
+            sizes, or beta is out of range.
 
     While ``train.fit`` warms the KL up, the buffer ``kl_warmup`` holds a factor on beta between 0
     and 1; otherwise it is 1. It is a tensor so that a change neither compiles nor records anew.
@@ -49,6 +54,8 @@ class VAE(DeepLatentModel):
         beta: float = 1.0,
     ) -> None:
         super().__init__(decoder, likelihood=likelihood, prior=prior)
+        require_fit(type(self).__name__, encoder, decoder)
+        require_number(type(self).__name__, "beta", beta, least=0.0)
         self.encoder = encoder
         self.beta = beta
         self.kl_warmup: Tensor
@@ -82,8 +89,8 @@ class VAE(DeepLatentModel):
     ) -> Terms:
         r"""The ELBO's two terms per datum, in nats: log p(x | z) at one z of q, and the KL.
 
-        The KL is exact where it has a closed form. For a `~vaelib.prior.Prior`, a mixture, it has
-        none: then it is estimated at the same z,
+        The KL is exact where it has a closed form. For a prior that is a mixture it has none: then
+        it is estimated at the same z,
 
         $$\log q_\phi(z \mid x) - \log p(z)$$
 
