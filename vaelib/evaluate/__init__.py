@@ -11,7 +11,8 @@ Chapters: :doc:`/book/vae`, :doc:`/book/train`.
 """
 
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
-from vaelib.evaluate.evidence import GridEvidence, grid_log_evidence, log_evidence
+from vaelib.evaluate.evidence import log_evidence
+from vaelib.evaluate.grid import GridEvidence, grid_log_evidence
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.evaluate.table import Evidence, Report, Scores, report
 

@@ -48,13 +48,29 @@ class ElboEstimate(NamedTuple):
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout and with fixed batch norms inside; after it, the mode that was set before."""
-    training = model.training
+    """Without dropout and with fixed batch norms inside; after it, each part's mode as before."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
+
+
+def require_finite(where: str, **terms: Tensor) -> None:
+    """Raise unless all values are finite: a nan in a mean or a table says nothing of its cause."""
+    bad = {name: t[~t.isfinite()] for name, t in terms.items() if not t.isfinite().all()}
+    if bad:
+        found = " and ".join(
+            f"{name} is {values.flatten()[0].item()} at {len(values)} of {terms[name].numel()}"
+            for name, values in bad.items()
+        )
+        raise FloatingPointError(
+            f"{where}: {found}; what encoder or decoder make of these data is beyond the range of "
+            f"{next(iter(terms.values())).dtype}. Scale the data as in training (pixels to "
+            f"[0, 1]), or train the model on them first"
+        )
 
 
 @torch.no_grad()
@@ -89,6 +105,7 @@ def elbo(
 
     Raises:
         TypeError, ValueError: if x is not data for this model; see `vaelib.vae.VAE.terms`.
+        FloatingPointError: if a term is not finite; names it.
 
     References:
         Kingma and Welling (arXiv:1312.6114), equation 3.
@@ -107,10 +124,13 @@ def elbo(
             # Exact, one value per datum, or estimated at each sample.
             kl.append(terms.kl if terms.kl.ndim == 1 else terms.kl.mean(0))
     first, second = torch.cat(log_likelihood), torch.cat(kl)
+    require_finite("evaluate.elbo", log_likelihood=first, kl=second)
     per_datum = first - second
+    error = per_datum.std() / len(x) ** 0.5
+    require_finite("evaluate.elbo", standard_error=error)
     return ElboEstimate(
         per_datum.mean().item(),
-        (per_datum.std() / len(x) ** 0.5).item(),
+        error.item(),
         first.mean().item(),
         second.mean().item(),
     )
@@ -141,9 +161,14 @@ def active_units(
     *,
     threshold: float = 0.01,
     samples: int = 100,
+    batch_size: int = 1000,
     generator: torch.Generator | None = None,
 ) -> Bool[Tensor, " latent"]:
     r"""Which latent dimensions tell data apart: $\mathrm{Var}_x(E_{q(z|x)}[z]) >$ threshold.
+
+    The threshold is a share of the prior's variance, which is 1 for N(0, I): z in other units, with
+    a prior in them, is the same model. (Of the lower of two layers the prior's variance is not
+    known, and taken as 1.)
 
     A dimension whose posterior mean is the same for every x carries nothing. For the linear VAE at
     its optimum the variance is $1 - \sigma^2/\lambda$ in the direction of an eigenvalue
@@ -160,6 +185,7 @@ def active_units(
         threshold: the customary one; between 0.001 and 0.1 a trained model's count hardly moves,
             unless training stopped early.
         samples: S, at least 2; used only with two layers.
+        batch_size: data that are encoded at a time.
         generator: source of these samples, on the data's device.
 
     Returns:
@@ -167,6 +193,7 @@ def active_units(
 
     Raises:
         ValueError: if there are fewer than two data or samples, or the data do not fit the model.
+        FloatingPointError: if a loc is not finite.
 
     References:
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519), section 5.1.
@@ -178,10 +205,14 @@ def active_units(
             f"samples ≥ 2, got {samples}"
         )
     with evaluation_mode(model):
-        variance = model.encode(x).loc.var(0)
+        loc = torch.cat([model.encode(batch).loc for batch in x.split(batch_size)])
+        require_finite("active_units", loc=loc)
+        variance = loc.var(0)
         if isinstance(model, TwoLayerVAE):
             variance = torch.cat([variance, _upper_variance(model, x, samples, generator)])
-    return variance > threshold
+            require_finite("active_units", variance=variance)
+            return variance > threshold
+        return variance > threshold * model.prior.variance
 
 
 def _upper_variance(

@@ -1,20 +1,19 @@
-"""log p(x) of held-out data: by importance sampling in any number of dimensions, or on a grid."""
+"""log p(x) of held-out data by importance sampling, in any number of dimensions."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vaelib.elbo import log_weights
-from vaelib.evaluate.encoder import evaluation_mode
+from vaelib.evaluate.encoder import evaluation_mode, require_finite
 from vaelib.kl import DiagonalNormal
-from vaelib.latent import EvidenceEstimate, grid, grid_evidence
+from vaelib.latent import EvidenceEstimate
 from vaelib.reparam import reparameterize
 from vaelib.vae import VAE, TwoLayerVAE
 
-__all__ = ["GridEvidence", "grid_log_evidence", "log_evidence"]
+__all__ = ["log_evidence"]
 
 
 @torch.no_grad()
@@ -67,6 +66,7 @@ def log_evidence(
     Raises:
         TypeError, ValueError: if x is not data for this model, q does not fit x, or a number is
             below 1.
+        FloatingPointError: if a log p(x) is not finite.
 
     References:
         Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders (arXiv:1509.00519).
@@ -102,7 +102,9 @@ def log_evidence(
                 here = model.encode(x[rows]) if q is None else _rows(q, rows)
                 weigh = _weights(model, x[rows], here, generator)
             parts.append(_streamed(weigh, x[rows], samples, at_once))
-    return EvidenceEstimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
+    found = EvidenceEstimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
+    require_finite("log_evidence", log_evidence=found.log_evidence)
+    return found
 
 
 def _rows(q: DiagonalNormal, rows: slice) -> DiagonalNormal:
@@ -152,72 +154,3 @@ def _streamed(
     # (K mean(w²) / mean(w)² - K) / (K - 1) is the relative variance; rounding can make it -1e-16.
     relative = (second / mean.square() - samples).clamp(min=0) / (samples - 1)
     return EvidenceEstimate(top + mean.log(), (relative / samples).sqrt(), first.square() / second)
-
-
-class GridEvidence(NamedTuple):
-    """log p(x) by a sum over a latent space, in nats, per datum."""
-
-    log_evidence: Tensor  # [n]
-    error: Tensor  # [n], how far the sum over half as many cells per axis is from it
-
-
-@torch.no_grad()
-def grid_log_evidence(
-    model: VAE,
-    x: Float[Tensor, "n pixel"],
-    *,
-    points: int = 200,
-    extent: float = 6.0,
-    batch_size: int = 500,
-) -> GridEvidence:
-    r"""log p(x) of every datum with one or two latent dimensions, without samples and without q.
-
-    $$\log p(x) \approx \log \sum_c p(x, z_c)\, |c|$$
-
-    over the cells c of `vaelib.latent.grid`. Once the cells are small against the posterior, it is
-    exact to many digits; a posterior so narrow that it falls between them shows in ``error``.
-
-    Args:
-        model: a trained `vaelib.vae.VAE` with 1 or 2 latent dimensions and a prior near N(0, I).
-        x: data, shape ``[n, pixel]``.
-        points: cells along each axis, at least 2.
-        extent: half the width. Mass beyond it is not counted, and ``error`` does not see that.
-        batch_size: data at a time; with them goes one row of cells, so that memory stays bounded.
-
-    Returns:
-        `GridEvidence`. Its error is that of half as many cells, usually far above its own.
-
-    Raises:
-        TypeError, ValueError: if x is not data for this model, or it has more latent dimensions.
-
-    >>> from vaelib.nets import MLPDecoder, MLPEncoder
-    >>> model = VAE(MLPEncoder(784, 1), MLPDecoder(1, 784))
-    >>> bool((grid_log_evidence(model, torch.zeros(5, 784)).error < 1e-3).all())
-    True
-    """
-    model.require_data(x)
-    if model.latent > 2:
-        raise ValueError(
-            f"grid_log_evidence: expected a model with 1 or 2 latent dimensions, got "
-            f"{model.latent}; use log_evidence, and trust to check its proposal"
-        )
-    if points < 2 or batch_size < 1 or not extent > 0:
-        raise ValueError(
-            f"grid_log_evidence: expected points ≥ 2, extent > 0 and batch_size ≥ 1, got {points}, "
-            f"{extent} and {batch_size}"
-        )
-    with evaluation_mode(model):
-        fine, coarse = (
-            torch.cat([_on_grid(model, batch, cells, extent) for batch in x.split(batch_size)])
-            for cells in (points, points // 2)
-        )
-    return GridEvidence(fine, (fine - coarse).abs())
-
-
-def _on_grid(model: VAE, x: Tensor, points: int, extent: float) -> Tensor:
-    z, log_cell = grid(model.latent, points=points, extent=extent)
-    rows = [
-        grid_evidence(model.log_joint_pairs(x, row), log_cell).log_evidence
-        for row in z.to(x).split(points)
-    ]
-    return torch.logsumexp(torch.stack(rows), 0)

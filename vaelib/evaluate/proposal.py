@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaelib.amortized import refine
 from vaelib.elbo import importance_weighted_bound, log_weights
-from vaelib.evaluate.encoder import evaluation_mode
+from vaelib.evaluate.encoder import evaluation_mode, require_finite
 from vaelib.evaluate.evidence import log_evidence
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate
@@ -72,6 +72,7 @@ def refined_q(
     Raises:
         TypeError, ValueError: if x is not data for this model, the model has two layers, or a
             number is out of range.
+        FloatingPointError: if the climb ends at a number that is not finite.
 
     References:
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519); Cremer, Li and Duvenaud, Inference
@@ -87,7 +88,9 @@ def refined_q(
         ends = [
             _climbed(model, batch, steps, lr, samples, generator) for batch in x.split(batch_size)
         ]
-    return DiagonalNormal(torch.cat([q.loc for q in ends]), torch.cat([q.logvar for q in ends]))
+    loc, logvar = torch.cat([q.loc for q in ends]), torch.cat([q.logvar for q in ends])
+    require_finite("refined_q", loc=loc, logvar=logvar)
+    return DiagonalNormal(loc, logvar)
 
 
 def _require_one_normal(model: object, name: str) -> None:

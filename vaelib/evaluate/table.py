@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
-from vaelib.evaluate.evidence import grid_log_evidence, log_evidence
+from vaelib.evaluate.evidence import log_evidence
+from vaelib.evaluate.grid import PRIORS, grid_log_evidence
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.latent import EvidenceEstimate
 from vaelib.vae import VAE, TwoLayerVAE
@@ -41,7 +42,7 @@ class Scores(NamedTuple):
     latent: int  # of two layers, of both together
     trust: Trust | None  # None with two layers, which it cannot check
     grid: float | None  # exact, with one or two latent dimensions
-    grid_error: float | None  # the mean of `GridEvidence.error`
+    grid_error: float | None  # the mean of `GridEvidence.error`, in nats
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Report:
     data: int
     samples: int
     threshold: float
+    alike: bool  # all models have one description: they differ in their weights only
 
     def rows(self) -> dict[str, list[float | None]]:
         """The table's numbers: for each row, one value per model."""
@@ -63,7 +65,9 @@ class Report:
             "distortion": [s.elbo.distortion for s in columns],
             l_k: [s.evidence.mean for s in columns],
             f"  {l_k}'s standard error": [s.evidence.standard_error for s in columns],
-            "  of that, sampling": [s.evidence.sampling_error for s in columns],
+            "  of that, sampling": [
+                None if self.samples == 1 else s.evidence.sampling_error for s in columns
+            ],
             "  too low by at least": [s.trust and max(s.trust.shortfall, 0.0) for s in columns],
             "effective samples": [s.evidence.effective_samples for s in columns],
         }
@@ -84,11 +88,11 @@ class Report:
             ]
         if any(s.grid is not None for s in columns):
             rows["log p(x) on a grid"] = [s.grid for s in columns]
-            rows["  change with half the cells"] = [s.grid_error for s in columns]
+            rows["  the grid's error"] = [s.grid_error for s in columns]
         return rows
 
     def __str__(self) -> str:
-        several = len(self.scores) > 1
+        several = len(self.scores) > 1 and self.alike
         head = ["nats per datum", *self.scores, *(["mean ± deviation"] if several else [])]
         table = [head]
         for name, values in self.rows().items():
@@ -108,12 +112,17 @@ class Report:
             f"{self.data} data. Standard errors are over data"
             + (
                 f", the deviation over {len(self.scores)} models (n−1)."
-                if len(self.scores) > 1
+                if len(self.scores) > 1 and self.alike
                 else "."
             ),
             f"Effective samples: median over data, of {self.samples}. Active units: of {sizes}, "
-            f"variance of q's mean over these data > {self.threshold:g}.",
+            f"variance of q's mean over these data > {self.threshold:g} of the prior's.",
         ]
+        if not self.alike:
+            notes.append(
+                "The models differ in more than their weights: no deviation over them is given, "
+                "as it would not say how far another seed lies."
+            )
         two = [name for name, s in self.scores.items() if s.trust is None]
         if two:
             notes.append(
@@ -169,10 +178,12 @@ def report(
 
     Returns:
         `Report`. Its deviation is the sample standard deviation over models, divided by n - 1: how
-        far another seed may be expected to lie. One model has none.
+        far another seed may be expected to lie. One model has none, and neither have models of
+        which ``print(model)`` shows different descriptions.
 
     Raises:
         TypeError, ValueError: if there is no model, or x is not data for one of them.
+        FloatingPointError: if a number is not finite; names it.
     """
     if isinstance(models, VAE | TwoLayerVAE):
         models = {"model": models}
@@ -193,7 +204,9 @@ def report(
             generator=generator,
         )
         encoder = l_k()
-        active = active_units(model, x, threshold=threshold, generator=generator)
+        active = active_units(
+            model, x, threshold=threshold, batch_size=batch_size, generator=generator
+        )
         refined = checked = exact = upper = None
         if isinstance(model, TwoLayerVAE):
             upper = int(active[model.latent :].sum())
@@ -211,7 +224,7 @@ def report(
                 batch_size=batch_size,
                 generator=generator,
             )
-            if model.latent <= 2:
+            if model.latent <= 2 and isinstance(model.prior, PRIORS):
                 exact = grid_log_evidence(model, x)
         scores[str(name)] = Scores(
             bound,
@@ -224,7 +237,8 @@ def report(
             None if exact is None else exact.log_evidence.mean().item(),
             None if exact is None else exact.error.mean().item(),
         )
-    return Report(scores, len(x), samples, threshold)
+    alike = len({repr(model) for model in models.values()}) == 1
+    return Report(scores, len(x), samples, threshold, alike)
 
 
 def _evidence(estimate: EvidenceEstimate) -> Evidence:
@@ -240,7 +254,7 @@ def _evidence(estimate: EvidenceEstimate) -> Evidence:
 def _number(name: str, value: float) -> str:
     if name.startswith(("effective samples", "active units", "  of these")):
         return f"{value:.0f}"
-    return f"{value:.4f}" if name == "  change with half the cells" else f"{value:.2f}"
+    return f"{value:.4f}" if name == "  the grid's error" else f"{value:.2f}"
 
 
 def _over_seeds(name: str, values: Sequence[float | None]) -> str:
