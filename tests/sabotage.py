@@ -425,9 +425,40 @@ BUGS = [
     Bug(
         "evaluate: the width of q taken for its mean",
         "vaelib/evaluate/encoder.py",
-        swap("model.encode(x).loc.var(0)", "model.encode(x).stddev.var(0)"),
+        swap("model.encode(batch).loc for", "model.encode(batch).stddev for"),
         unit("evaluate"),
         "test_active_units",
+    ),
+    Bug(
+        "evaluate: a grid around 0, whatever the prior",
+        "vaelib/evaluate/grid.py",
+        swap(
+            "[_Window(prior.log_prob, prior.loc, prior.stddev.diag())]",
+            "[_Window(prior.log_prob, 0 * prior.loc, prior.stddev.diag())]",
+        ),
+        unit("evaluate_grid"),
+        "test_the_grid_is_where_the_prior_is",
+    ),
+    Bug(
+        "evaluate: what lies outside of the grid left out of its error",
+        "vaelib/evaluate/grid.py",
+        swap(" + (found - fine)", ""),
+        unit("evaluate_grid"),
+        "test_what_no_box_encloses_is_said",
+    ),
+    Bug(
+        "evaluate: the parts' modes forgotten",
+        "vaelib/evaluate/encoder.py",
+        swap("module.training = training", "module.training = modes[0][1]"),
+        unit("evaluate"),
+        "test_every_part_gets_its_own_mode_back",
+    ),
+    Bug(
+        "prior: a fixed one is no part of the model",
+        "vaelib/prior.py",
+        swap("self.register_buffer(name, tensor.clone())", "setattr(self, name, tensor.clone())"),
+        unit("prior"),
+        "test_a_fixed_prior",
     ),
     Bug(
         "course: a point without its cell",

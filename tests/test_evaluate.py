@@ -8,6 +8,8 @@ import torch
 from test_vae import linear_vae_at_optimum
 
 from vaelib import evaluate, nets
+from vaelib.evaluate.encoder import evaluation_mode
+from vaelib.kl import DiagonalNormal
 from vaelib.latent import LinearGaussian
 from vaelib.likelihood import Gaussian
 from vaelib.prior import Mixture
@@ -128,6 +130,92 @@ def test_dropout_is_off_and_the_mode_comes_back_after_an_error(solved):
     with pytest.raises(RuntimeError):
         evaluate.elbo(model, x)
     assert model.training
+
+
+def test_every_part_gets_its_own_mode_back(solved):
+    """A frozen encoder in eval() stays in it, beside a decoder in training."""
+    model, x = solved
+    vae = linear_vae_at_optimum(model).train()
+    vae.encoder.eval()
+    with evaluation_mode(vae):
+        assert not any(module.training for module in vae.modules())
+    for call in (
+        lambda: evaluate.elbo(vae, x),
+        lambda: evaluate.log_evidence(vae, x, samples=2),
+        lambda: evaluate.active_units(vae, x),
+        lambda: evaluate.refined_q(vae, x[:2], steps=1),
+        lambda: evaluate.grid_log_evidence(vae, x[:2], points=4),
+    ):
+        call()
+        assert [vae.training, vae.encoder.training, vae.encoder.loc.training] == [
+            True,
+            False,
+            False,
+        ]
+        assert vae.decoder.training
+
+
+def test_values_beyond_floats_are_an_error_that_names_the_term():
+    """An untrained Gaussian model of data at 1e3: exp of q's log-variance overflows."""
+    torch.manual_seed(0)
+    model = VAE(nets.MLPEncoder(20, 2, hidden=(64,)), nets.MLPDecoder(2, 20), likelihood=Gaussian())
+    x = 1e4 * torch.randn(50, 20)
+    found = model.encode(x).logvar.max().item()
+    assert found > 90  # e^90 is above the largest float32
+    with pytest.raises(FloatingPointError, match=r"evaluate.elbo: .*kl is inf at .* Scale"):
+        evaluate.elbo(model, x)
+    with pytest.raises(FloatingPointError, match=r"log_evidence: log_evidence is (nan|-inf) at"):
+        evaluate.log_evidence(model, x, samples=10)
+    with pytest.raises(FloatingPointError, match=r"evaluate\.elbo"):
+        evaluate.report(model, x, samples=10, check=2)
+    with torch.no_grad():
+        model.encoder.loc.bias.fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match=r"active_units: loc is inf at 100 of 100"):
+        evaluate.active_units(model, x)
+    with pytest.raises(FloatingPointError, match=r"refined_q: loc is"):
+        evaluate.refined_q(model, x[:2], steps=1)
+
+
+def test_active_units_come_in_batches_with_the_same_numbers(solved, monkeypatch):
+    model, x = solved
+    vae, seen = linear_vae_at_optimum(model), []
+    # Just above and just below the variance over all data, however they were cut.
+    variance = vae.encode(x).loc.detach().var(0)
+    encode = vae.encode
+    monkeypatch.setattr(vae, "encode", lambda some: seen.append(len(some)) or encode(some))
+    for j in range(2):
+        for batch_size in (1, 7, 1000):
+            for factor, active in ((1 - 1e-9, True), (1 + 1e-9, False)):
+                threshold = factor * variance[j].item()
+                how = {"threshold": threshold, "batch_size": batch_size}
+                assert evaluate.active_units(vae, x, **how)[j] == active
+    assert max(seen) <= 1000
+    assert 1 in seen
+
+
+@pytest.mark.parametrize("mixture", [False, True])
+def test_active_units_do_not_depend_on_the_unit_of_z(mixture, generator):
+    """z times 100, with its prior, encoder and decoder, is the same model."""
+    torch.manual_seed(0)
+    loc, logvar = torch.tensor([3.0, -2.0, 0.0]), torch.tensor([0.0, 1.0, -1.0])
+    encoder = nets.LinearEncoder(6, 3)
+    with torch.no_grad():
+        encoder.loc.weight[1:] *= 0.01
+    x = torch.randint(2, (50, 6), generator=generator).float()
+
+    def active(scale):
+        prior = DiagonalNormal(scale * loc, logvar + 2 * math.log(scale))
+        if mixture:
+            normal, prior = prior, Mixture(3, 1)
+            with torch.no_grad():
+                prior.loc.copy_(normal.loc[None])
+                prior.logvar.copy_(normal.logvar[None])
+        other = nets.LinearEncoder(6, 3)
+        with torch.no_grad():
+            other.loc.weight.copy_(scale * encoder.loc.weight)
+        return evaluate.active_units(VAE(other, nets.MLPDecoder(3, 6), prior=prior), x).tolist()
+
+    assert active(1.0) == active(100.0) == active(0.01) == [True, False, False]
 
 
 @pytest.mark.parametrize(("variance", "active"), [(2.0, 6), (1.0, 12)])

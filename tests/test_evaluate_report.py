@@ -69,7 +69,7 @@ def test_every_number_is_that_of_its_part(x):
             }
         )
     rows = read(str(report))
-    assert set(rows) == {*expected[0], "change with half the cells"}
+    assert set(rows) == {*expected[0], "the grid's error"}
     half = {"effective samples": 0.51, "active units": 0}
     for name in expected[0]:
         both = [column[name] for column in expected]
@@ -172,6 +172,34 @@ def test_models_of_different_size_share_a_table(x):
     rows = read(str(evaluate.report(models, x, samples=20, check=5)))
     assert rows["log p(x) on a grid"][1] == "–"
     assert len(rows["log p(x) on a grid"]) == 2  # one value has no deviation
+
+
+def test_a_deviation_is_of_models_of_one_description(x):
+    """Over 16 and over 2 latents, or over two priors, it would be no deviation over seeds."""
+    other = VAE(
+        (same := tiny(1)).encoder,
+        same.decoder,
+        prior=DiagonalNormal(torch.ones(2), torch.zeros(2)),
+    )
+    how = {"samples": 20, "check": 5}
+    for models in ([tiny(0), tiny(1, latent=3)], [tiny(0), other]):
+        report = evaluate.report(models, x, **how)
+        assert not report.alike
+        text = " ".join(str(report).split())
+        assert "±" not in text
+        assert "The models differ in more than their weights: no deviation" in text
+        assert "models (n−1)" not in text
+        assert max(map(len, str(report).splitlines())) <= 76
+    alike = evaluate.report([tiny(0), tiny(1)], x, **how)
+    assert alike.alike
+    assert "±" in str(alike)
+
+
+def test_no_nan_stands_in_the_table(x):
+    """One sample has no sampling error."""
+    text = str(evaluate.report([tiny(0), tiny(1)], x, samples=1, check=5))
+    assert "nan" not in text
+    assert read(text)["of that, sampling"][:2] == ["–", "–"]
 
 
 def test_no_model_is_refused(x):

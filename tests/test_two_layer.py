@@ -431,7 +431,7 @@ def test_bad_requests_are_refused(x):
     model = neural()
     with pytest.raises(ValueError, match=r"noise of shape \[samples, batch, 5\], got \(4, 5, 3\)"):
         model(x, torch.zeros(4, 5, 3))
-    with pytest.raises(ValueError, match="samples ≥ 1, got 0"):
+    with pytest.raises(ValueError, match="TwoLayerVAE: expected samples of at least 1, got 0"):
         neural(samples=0)
     with pytest.raises(TypeError, match=r"top_encoder .* `latent`, got Linear without one"):
         TwoLayerVAE(model.encoder, nn.Linear(3, 2), model.top_decoder, model.decoder)

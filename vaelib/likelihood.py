@@ -7,6 +7,7 @@ of grey levels are not to be compared: the first may be above 1. To add one, sub
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributions, nn
@@ -159,11 +160,11 @@ class GreyLevel(Distribution):
         deviation = self.values - self.mean[..., None]
         return (self.logits.softmax(-1) * deviation.square()).sum(-1)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "GreyLevel":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "GreyLevel":
         """The same levels for each of a batch, without a copy."""
         return GreyLevel(self.logits.expand(*batch_shape, self.levels))
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Values of x, shape ``[*sample_shape, *batch]``, drawn by torch's own generator."""
         shape = (*sample_shape, *self.batch_shape)
         with torch.no_grad():

@@ -1,5 +1,7 @@
 """KL divergences between normals in closed form, and the family that every encoder returns."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,7 +39,7 @@ class DiagonalNormal(Independent):
         normal = Normal(loc, torch.exp(0.5 * logvar), validate_args=False)
         super().__init__(normal, 1, validate_args=False)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "DiagonalNormal":
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> "DiagonalNormal":
         """The same normal for each of a batch, ``[*batch_shape, latent]``, without a copy."""
         shape = (*batch_shape, self.loc.shape[-1])
         return DiagonalNormal(self.loc.expand(shape), self.logvar.expand(shape))
