@@ -42,7 +42,7 @@ def require_number(where: str, name: str, value: object, *, least: float = -math
     """Raise unless it is a finite real number of at least ``least``; True and "2" are none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{where}: expected {name} as a number, got {_shown(value)}")
-    if not (math.isfinite(value) and value >= least):
+    if not (math.isfinite(value) and float(value) >= least):
         bound = "" if least == -math.inf else f" of at least {least:g}"
         raise ValueError(f"{where}: expected {name} as a finite number{bound}, got {value}")
 
