@@ -146,7 +146,7 @@ class Free(nn.Module):
 
     def __init__(self, q, n):
         super().__init__()
-        self.pixels, self.latent = 0, q.loc.shape[-1]
+        self.latent = q.loc.shape[-1]  # and no pixels: it does not look at them
         self.loc = nn.Parameter(q.loc.expand(n, -1).clone())
         self.logvar = nn.Parameter(q.logvar.expand(n, -1).clone())
 
