@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from vaelib import nets
+from vaelib.evaluate import grid_log_evidence
 from vaelib.kl import DiagonalNormal
+from vaelib.latent import grid
 from vaelib.likelihood import Bernoulli, Categorical, Gaussian
 from vaelib.prior import Mixture, VampPrior
 from vaelib.vae import IWAE, VAE, Autoencoder, DeepLatentModel, TwoLayerVAE
@@ -129,6 +131,23 @@ def test_numbers_are_finite(make, where, least):
         error = ValueError if type(bad) in (int, float) else TypeError
         with pytest.raises(error, match=rf"{where} as a .*got {shown(bad)}"):
             make(bad)
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_a_grid_has_cells_and_a_width():
+    model, x = DeepLatentModel(decoder()), torch.zeros(3, 6)
+    for bad in (0.0, -6.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=rf"grid: expected a finite extent > 0, got {bad}"):
+            grid(2, extent=bad)
+        with pytest.raises(ValueError, match=rf"extent > 0, got 200 and {bad}"):
+            grid_log_evidence(model, x, extent=bad)
+    for bad in NOT_A_SIZE[:-2]:
+        error = ValueError if type(bad) is int else TypeError
+        with pytest.raises(error, match=rf"grid: expected points .*got {shown(bad)}"):
+            grid(1, points=bad)
+        for name in ("points", "batch_size"):
+            with pytest.raises(error, match=rf"grid_log_evidence: expected {name} .*{shown(bad)}"):
+                grid_log_evidence(model, x, **{name: bad})
 
 
 @pytest.mark.usefixtures("plain_errors")

@@ -277,7 +277,7 @@ def test_bad_requests_are_refused():
         evaluate.refined_q(model, x, samples=0)
     with pytest.raises(ValueError, match="expected steps ≥ 1 and lr > 0, got 0"):
         evaluate.refined_q(model, x, steps=0)
-    with pytest.raises(ValueError, match=r"points ≥ 4, .* got 3, 6.0 and 500"):
+    with pytest.raises(ValueError, match=r"points ≥ 4 .* got 3 and 6\.0"):
         evaluate.grid_log_evidence(model, x, points=3)
     deep = VAE(nets.MLPEncoder(6, 3), nets.MLPDecoder(3, 6))
     with pytest.raises(ValueError, match="1 or 2 latent dimensions, got 3; use log_evidence"):

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 from vaelib.evaluate.encoder import evaluation_mode, require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
+from vaelib.nets import require_sizes
 from vaelib.vae import VAE
 
 __all__ = ["GridEvidence", "grid_log_evidence"]
@@ -99,10 +100,11 @@ def grid_log_evidence(
         )
     if points is None:
         points = 200 if model.latent == 2 else 4000
-    if points < 4 or batch_size < 1 or not 0 < extent < math.inf:
+    require_sizes("grid_log_evidence", points=points, batch_size=batch_size)
+    if points < 4 or not 0 < extent < math.inf:
         raise ValueError(
-            f"grid_log_evidence: expected points ≥ 4, extent > 0 and batch_size ≥ 1, got {points}, "
-            f"{extent} and {batch_size}"
+            f"grid_log_evidence: expected points ≥ 4 and a finite extent > 0, got {points} and "
+            f"{extent}"
         )
     with evaluation_mode(model):
         windows = _windows(model.prior, points, extent)

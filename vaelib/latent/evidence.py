@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
+from vaelib.nets import require_sizes
+
 __all__ = [
     "EvidenceEstimate",
     "Grid",
@@ -41,16 +43,25 @@ class Grid(NamedTuple):
 def grid(latent: int, *, points: int = 200, extent: float = 6.0) -> Grid:
     """Equal cells over [-extent, extent] in each of one or two latent dimensions.
 
+    It lies around 0: what it misses, a sum over it does not count. For a prior elsewhere, or of
+    another width, move and stretch the cells, as `vaelib.evaluate.grid_log_evidence` does.
+
     Args:
         latent: 1 or 2; a sum over a grid of more dimensions takes too long.
         points: cells along each axis.
         extent: half the width. Beyond 6 a standard normal holds less than 2e-9 of its mass.
+
+    Raises:
+        TypeError, ValueError: if a number is out of range.
 
     >>> grid(1, points=4, extent=2.0).z.flatten()
     tensor([-1.5000, -0.5000,  0.5000,  1.5000])
     """
     if latent not in (1, 2):
         raise ValueError(f"grid: expected 1 or 2 latent dimensions, got {latent}")
+    require_sizes("grid", points=points)
+    if not 0 < extent < math.inf:
+        raise ValueError(f"grid: expected a finite extent > 0, got {extent}")
     cell = 2 * extent / points
     axis = -extent + cell * (torch.arange(points) + 0.5)
     return Grid(torch.cartesian_prod(*[axis] * latent).view(-1, latent), latent * math.log(cell))
