@@ -451,7 +451,7 @@ BUGS = [
         "vaelib/evaluate/encoder.py",
         swap("module.training = training", "module.training = modes[0][1]"),
         unit("evaluate::test_every_part_gets_its_own_mode_back"),
-        r"True, True, False, False",
+        "test_every_part_gets_its_own_mode_back",
     ),
     Bug(
         "prior: a fixed one is no part of the model",
