@@ -26,10 +26,10 @@ from vaelib.vae import IWAE, VAE, Autoencoder, TwoLayerVAE
 
 DEVICE = "stand_in"
 LIKELIHOODS = {
-    Bernoulli: ("dynamic", nets.MLPDecoder),
-    ContinuousBernoulli: ("none", nets.MLPDecoder),
-    Gaussian: ("threshold", nets.MLPDecoder),
-    Categorical: ("none", nets.LevelsDecoder),
+    Bernoulli: nets.MLPDecoder,
+    ContinuousBernoulli: nets.MLPDecoder,
+    Gaussian: nets.MLPDecoder,
+    Categorical: nets.LevelsDecoder,
 }
 PRIORS = {
     None: lambda encoder: None,
@@ -58,24 +58,24 @@ def networks(decoder=nets.MLPDecoder):
 
 
 def models():
-    """Every likelihood with every prior, every objective and network: name, model, binarization."""
+    """Every likelihood with every prior, every objective and network: its name, and the model."""
     assert LIKELIHOODS.keys() == set(Likelihood.__subclasses__())
     assert PRIORS.keys() == {None, *Prior.__subclasses__()}
-    for likelihood, (how, decoder) in LIKELIHOODS.items():
+    for likelihood, decoder in LIKELIHOODS.items():
         for prior, make in PRIORS.items():
             encoder, decode = networks(decoder)
             model = VAE(encoder, decode, likelihood=likelihood(), prior=make(encoder))
-            yield f"VAE {likelihood.__name__} {prior}", model, how
+            yield f"VAE {likelihood.__name__} {prior}", model
     for double in (False, True):
-        yield f"IWAE {double}", IWAE(*networks(), doubly_reparameterized=double), "dynamic"
+        yield f"IWAE {double}", IWAE(*networks(), doubly_reparameterized=double)
     mlp = nets.MLP([6, 4, 2])
-    yield "Autoencoder", Autoencoder(mlp, networks()[1]), "dynamic"
+    yield "Autoencoder", Autoencoder(mlp, networks()[1])
     narrow = [nets.MLPEncoder(*sizes, hidden=(4,)) for sizes in ((6, 3), (3, 2), (2, 3))]
-    yield "TwoLayerVAE", TwoLayerVAE(*narrow, nets.MLPDecoder(3, 6, hidden=(4,))), "dynamic"
-    yield "linear", VAE(nets.LinearEncoder(6, 2), nets.MLPDecoder(2, 6, hidden=())), "dynamic"
-    yield "conv", VAE(nets.ConvEncoder(2, width=8), nets.ConvDecoder(2, width=8)), "dynamic"
-    yield "Careless", Careless(*networks()), "dynamic"
-    yield "Curious", Curious(*networks()), "dynamic"
+    yield "TwoLayerVAE", TwoLayerVAE(*narrow, nets.MLPDecoder(3, 6, hidden=(4,)))
+    yield "linear", VAE(nets.LinearEncoder(6, 2), nets.MLPDecoder(2, 6, hidden=()))
+    yield "conv", VAE(nets.ConvEncoder(2, width=8), nets.ConvDecoder(2, width=8))
+    yield "Careless", Careless(*networks())
+    yield "Curious", Curious(*networks())
 
 
 def move(model, device):
@@ -90,13 +90,13 @@ def move(model, device):
             module._parameters[name] = nn.Parameter(place(p), p.requires_grad)
 
 
-def problem(model, binarization):
+def problem(model):
     """What goes wrong with a model on the device; None if nothing does."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         move(model, DEVICE)
         size = getattr(model.encoder, "pixels", 6)
         pixels = torch.empty(9, size, dtype=torch.uint8, device=DEVICE)
-        batches = _Batches(model, pixels, binarization, None)
+        batches = _Batches(model, pixels, model.likelihood.prepare, None)
         how = {"precision": "float32", "compile": False, "clip": 1.0, "team": Team()}
         try:
             step = Step(model, batches.draw, None, batch=5, **how)
@@ -109,7 +109,7 @@ def problem(model, binarization):
 
 def main():
     _setup_privateuseone_for_python_backend(DEVICE)
-    found = {name: problem(model, binarization) for name, model, binarization in models()}
+    found = {name: problem(model) for name, model in models()}
     print(json.dumps({"tried": len(found), "wrong": {k: v for k, v in found.items() if v}}))
 
 

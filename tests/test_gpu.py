@@ -55,12 +55,12 @@ def same(one, history, other, expected):
 @pytest.mark.parametrize(
     ("options", "how"),
     [
-        ({}, "dynamic"),
-        ({"prior": lambda _: Mixture(3, 4)}, "dynamic"),
-        ({"prior": lambda encoder: VampPrior(encoder, 784, 4)}, "dynamic"),
-        ({"likelihood": ContinuousBernoulli}, "none"),
-        ({"likelihood": Gaussian}, "none"),
-        ({"likelihood": Categorical}, "none"),
+        ({}, None),
+        ({"prior": lambda _: Mixture(3, 4)}, None),
+        ({"prior": lambda encoder: VampPrior(encoder, 784, 4)}, None),
+        ({"likelihood": ContinuousBernoulli}, None),
+        ({"likelihood": Gaussian}, None),
+        ({"likelihood": Categorical}, None),
         ({"kind": IWAE, "samples": 3}, "threshold"),
     ],
 )

@@ -231,7 +231,6 @@ def test_a_vae_of_grey_levels_trains(generator):
         epochs=200,
         batch_size=50,
         lr=1e-2,
-        binarization="none",
         generator=generator,
         progress=False,
     )

@@ -3,6 +3,7 @@
 import itertools
 import math
 import platform
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from vaelib import data, nets, train
-from vaelib.train import step
-from vaelib.vae import VAE
+from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
+from vaelib.train import checkpoint, step
+from vaelib.vae import VAE, Autoencoder
 
 
 class Mean(nn.Module):
@@ -72,6 +74,107 @@ def test_dynamic_binarization_is_drawn_afresh(pixels):
     first, second = (sorted(x.tolist()) for x in model.seen)
     assert set(torch.cat(model.seen).unique().tolist()) == {0.0, 1.0}
     assert first != second
+
+
+def with_likelihood(likelihood):
+    """A small VAE, and a list of the data that its loss is computed of."""
+    torch.manual_seed(0)
+    size, seen = {"hidden": (8,)}, []
+    levels = likelihood.per_pixel
+    decoder = nets.MLPDecoder if levels == 1 else partial(nets.LevelsDecoder, levels=levels)
+    model = VAE(nets.MLPEncoder(6, 2, **size), decoder(2, 6, **size), likelihood=likelihood)
+    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
+    return model, seen
+
+
+SHORT = {"epochs": 1, "batch_size": 50, "progress": False}
+
+
+@pytest.mark.parametrize("likelihood", [ContinuousBernoulli(), Gaussian(), Categorical()])
+def test_a_likelihood_of_grey_pixels_trains_and_is_measured_on_grey_pixels(pixels, likelihood):
+    model, seen = with_likelihood(likelihood)
+    train.fit(model, pixels, validation=pixels[:9], generator=seed(), **SHORT)
+    learned, measured = (sorted((255 * x).round().int().tolist()) for x in seen)
+    assert learned == sorted(pixels.tolist())
+    assert measured == sorted(pixels[:9].tolist())
+
+
+def test_a_likelihood_of_levels_trains_on_the_nearest_of_its_levels(pixels):
+    model, seen = with_likelihood(Categorical(21))
+    train.fit(model, pixels, generator=seed(), **SHORT)
+    nearest = [[min(range(21), key=lambda k: abs(51 * k / 4 - v)) for v in row] for row in pixels]
+    assert sorted((20 * seen[0]).round().int().tolist()) == sorted(nearest)
+    assert ((20 * seen[0]) - (20 * seen[0]).round()).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["VAE", "Autoencoder"])
+def test_a_bernoulli_draws_its_pixels_as_it_always_did(pixels, kind):
+    """The same weights, bit for bit, as by the name of it."""
+    ends = []
+    for how in ({}, {"binarization": "dynamic"}):
+        model, _ = with_likelihood(Bernoulli())
+        if kind == "Autoencoder":
+            model = Autoencoder(nets.MLP([6, 4, 2]), model.decoder)
+        train.fit(model, pixels, generator=seed(), **SHORT, **how)
+        ends.append(flat(model))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "how", "message"),
+    [
+        (ContinuousBernoulli(), "dynamic", r"'dynamic' does not fit ContinuousBernoulli.*\[0, 1\]"),
+        (ContinuousBernoulli(), "threshold", "'threshold' does not fit ContinuousBernoulli"),
+        (Gaussian(), "dynamic", "'dynamic' does not fit Gaussian.*real numbers.*Leave binarizat"),
+        (Bernoulli(), "none", "'none' does not fit Bernoulli, which takes only 0 and 1"),
+        (Categorical(21), "none", "'none' does not fit Categorical, which takes multiples of 1/20"),
+    ],
+)
+def test_a_binarization_that_contradicts_the_likelihood_is_refused(
+    pixels, likelihood, how, message
+):
+    model, seen = with_likelihood(likelihood)
+    with pytest.raises(ValueError, match=message):
+        train.fit(model, pixels, binarization=how, **SHORT)
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "how"),
+    [
+        (Bernoulli(), "threshold"),
+        (Bernoulli(), "none"),  # of black and white
+        (Categorical(2), "dynamic"),
+        (Categorical(21), "none"),
+        (Gaussian(), "none"),
+    ],
+)
+def test_a_binarization_that_fits_is_done(pixels, likelihood, how, tmp_path):
+    """The checkpoint has its name, or that of the likelihood's own."""
+    pixels = 255 * (pixels > 99).to(torch.uint8)
+    drawn = []
+    for binarization, name in ((how, how), (None, likelihood.binarization)):
+        model, seen = with_likelihood(likelihood)
+        folder = tmp_path / name
+        options = {"binarization": binarization, "folder": folder, "resume": True}
+        train.fit(model, pixels, **SHORT, **options)
+        assert checkpoint.read(folder / checkpoint.NAME)[1]["config"]["binarization"] == name
+        drawn += seen
+    assert all(sorted((255 * x).int().tolist()) == sorted(pixels.tolist()) for x in drawn)
+    assert len(drawn) == (1 if how == likelihood.binarization else 2)  # the other was resumed
+
+
+def test_a_likelihood_of_ones_own_must_prepare_what_it_takes(pixels):
+    class Coin(Likelihood):
+        support, remedy = Bernoulli.support, "0 and 1"
+        forward = Bernoulli.forward
+
+    with pytest.raises(ValueError, match=r"Coin.prepare makes values from 0.* to 1.*Coin.binariz"):
+        train.fit(with_likelihood(Coin())[0], pixels, **SHORT)
+    Coin.binarization = "dynamic"
+    model, seen = with_likelihood(Coin())
+    train.fit(model, pixels, **SHORT)
+    assert set(seen[0].unique().tolist()) == {0.0, 1.0}
 
 
 def test_the_loss_in_the_history_weighs_a_small_last_batch_by_its_size():

@@ -205,7 +205,6 @@ def test_linear_vae_trained_from_random_comes_close_to_ppca(digits, generator):
         epochs=80,
         lr=3e-2,
         batch_size=256,
-        binarization="none",
         generator=generator,
         progress=False,
     )

@@ -1,7 +1,8 @@
 """Likelihoods p(x | z): what a decoder's raw output says about the pixels, as a distribution.
 
 A likelihood fits its data: `Bernoulli` binarized pixels, `ContinuousBernoulli` or `Gaussian` grey
-ones, `Categorical` grey ones by their level. Each has its normalizing constant, so that
+ones, `Categorical` grey ones by their level. It prepares them itself (`Likelihood.prepare`), so that
+nobody trains a density on zeros and ones by mistake. Each has its normalizing constant, so that
 log p(x | z) is a log-probability or log-density in nats. Densities of grey values and probabilities
 of grey levels are not to be compared: the first may be above 1. To add one, subclass `Likelihood`.
 """
@@ -10,10 +11,12 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, distributions, nn
 from torch.distributions import Distribution, Independent, constraints
 from torch.nn.functional import softplus
 
+from vaelib.data import Binarization, binarize
 from vaelib.kl import DiagonalNormal
 from vaelib.nets import require_number, require_sizes
 
@@ -35,11 +38,14 @@ class Likelihood(nn.Module):
         remedy: the same in words, for the error message.
         per_pixel: how many numbers a decoder returns for one pixel, side by side in its output:
             ``raw`` is ``[*batch, pixels * per_pixel]``.
+        binarization: how ``uint8`` pixels become x, by the name that `vaelib.data.binarize` has for
+            it.
     """
 
     support: constraints.Constraint
     remedy: str
     per_pixel: int = 1
+    binarization: Binarization = "none"
 
     def forward(self, raw: Tensor) -> Distribution:
         """p(x | z) from raw ``[*batch, pixels * per_pixel]``; ``log_prob`` sums over pixels."""
@@ -48,6 +54,28 @@ class Likelihood(nn.Module):
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         """One x per row of raw."""
         raise NotImplementedError
+
+    def prepare(
+        self, pixels: UInt8[Tensor, "*batch pixel"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*batch pixel"]:
+        """Turn pixels v, 0 to 255, into data that this likelihood is for.
+
+        Args:
+            pixels: ``uint8 [*batch, pixel]``.
+            generator: source of the randomness, where there is any, on the device of ``pixels``.
+
+        Returns:
+            x in the support, float32 of the same shape: drawn afresh from {0, 1} for `Bernoulli`,
+            the nearest of its levels for `Categorical`, v / 255 for the others.
+
+        Raises:
+            TypeError: if the pixels are not ``uint8``.
+            ValueError: if there are none.
+
+        >>> ContinuousBernoulli().prepare(torch.tensor([[0, 51, 255]], dtype=torch.uint8))
+        tensor([[0.0000, 0.2000, 1.0000]])
+        """
+        return binarize(pixels, self.binarization, generator=generator)
 
     def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
         """log p(x | z) in nats of every x ``[batch, pixel]`` with every raw, ``[cells, …]``."""
@@ -59,6 +87,7 @@ class Bernoulli(Likelihood):
 
     support = constraints.boolean
     remedy = "only 0 and 1 (vaelib.data.binarize makes them; ContinuousBernoulli takes grey pixels)"
+    binarization = "dynamic"
 
     def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
         return Independent(distributions.Bernoulli(logits=raw, validate_args=False), 1)
@@ -231,6 +260,12 @@ class Categorical(Likelihood):
 
     def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
         return Independent(GreyLevel(raw.unflatten(-1, (-1, self.per_pixel))), 1)
+
+    def prepare(  # noqa: D102
+        self, pixels: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        x, top = super().prepare(pixels, generator=generator), self.per_pixel - 1
+        return (x * top).round() / top
 
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: D102
         p = raw.unflatten(-1, (-1, self.per_pixel)).softmax(-1)

@@ -16,10 +16,9 @@ from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 
 class Kind(NamedTuple):
-    """A likelihood, what it wants of pixels, and the MLP that gives its parameters."""
+    """A likelihood, and the MLP that gives its parameters."""
 
     make: Callable[[], Likelihood]
-    pixels: data.Binarization
     decoder: type[nets.MLPDecoder | nets.LevelsDecoder] = nets.MLPDecoder
 
 
@@ -98,12 +97,12 @@ NETS = {
     "two-layer": Net(_two_layer, [200, 200]),
 }
 LIKELIHOODS = {
-    "bernoulli": Kind(Bernoulli, "dynamic"),
-    "continuous-bernoulli": Kind(ContinuousBernoulli, "none"),
+    "bernoulli": Kind(Bernoulli),
+    "continuous-bernoulli": Kind(ContinuousBernoulli),
     # From σ² = 0.14 on, the variance of Fashion-MNIST's pixels. With σ² = 1 the KL would outweigh
     # what a pixel tells, and latent dimensions would switch off before σ² is learned.
-    "gaussian": Kind(lambda: Gaussian(logvar=-2.0), "none"),
-    "categorical": Kind(Categorical, "none", nets.LevelsDecoder),
+    "gaussian": Kind(lambda: Gaussian(logvar=-2.0)),
+    "categorical": Kind(Categorical, nets.LevelsDecoder),
 }
 PRIORS: dict[str, Callable[[Settings, nn.Module], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none

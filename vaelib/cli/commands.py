@@ -75,7 +75,6 @@ def train(given: dict[str, Any]) -> None:
         epochs=ours.epochs,
         batch_size=ours.batch_size,
         lr=ours.lr,
-        binarization=build.LIKELIHOODS[ours.likelihood].pixels,
         warmup=ours.warmup,
         clip=ours.clip,
         precision=ours.precision,
@@ -164,8 +163,8 @@ def evaluate(given: dict[str, Any]) -> None:
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     pixels = test[order[: given["images"]]].to(device)
     generator = torch.Generator(device).manual_seed(seed)
-    how = build.LIKELIHOODS[ours.likelihood].pixels
-    x = data.binarize(pixels, how, generator=generator)
+    likelihood = build.LIKELIHOODS[ours.likelihood].make()
+    x = likelihood.prepare(pixels, generator=generator)
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = given["runs"]
@@ -173,7 +172,7 @@ def evaluate(given: dict[str, Any]) -> None:
         name: _trained(folder, other, device)
         for name, folder, other in zip(names, folders, all_settings, strict=True)
     }
-    drawn = f", binarized once with seed {seed}" if how == "dynamic" else ""
+    drawn = f", binarized once with seed {seed}" if likelihood.binarization == "dynamic" else ""
     print(
         f"{source}: {len(x):,} of {len(test):,} held-out images{drawn}, on {device}\n", flush=True
     )

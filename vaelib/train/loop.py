@@ -5,13 +5,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vaelib.data import Binarization, binarize
+from vaelib.likelihood import Likelihood
 from vaelib.train.run import Epoch, Run
 from vaelib.train.step import Compile, Precision, Step
 from vaelib.train.team import Team
@@ -45,7 +47,7 @@ def fit(
     batch_size: int = 128,
     lr: float = 1e-3,
     schedule: Callable[[float], float] = cosine,
-    binarization: Binarization = "dynamic",
+    binarization: Binarization | None = None,
     warmup: int = 0,
     clip: float | None = None,
     precision: Precision = "float32",
@@ -79,7 +81,9 @@ def fit(
         lr: the learning rate at the first step.
         schedule: from the share of all steps that are done, in [0, 1), to a factor on ``lr``:
             `cosine`, `constant`, or a function of yours.
-        binarization: how pixels become data, afresh in each step: see `vaelib.data.binarize`.
+        binarization: how pixels become data, afresh in each step. None leaves it to the model's
+            likelihood (`vaelib.likelihood.Likelihood.prepare`); a model without one gets
+            ``"dynamic"``. A name of `vaelib.data.binarize` must make what the likelihood is for.
         warmup: epochs over which the weight of the KL rises from 0 to the model's own, in equal
             steps; the model must have a buffer ``kl_warmup``, as `vaelib.vae.VAE` has.
         clip: scale a step's gradient down to this Euclidean norm if it is longer.
@@ -115,8 +119,8 @@ def fit(
 
     Raises:
         TypeError: if the pixels are not ``uint8``, or the loss is not one float32 number.
-        ValueError: if there are no images, a number is out of range, or the machine or the model
-            cannot do what is asked for.
+        ValueError: if there are no images, a number is out of range, the binarization contradicts
+            the likelihood, or the machine or the model cannot do what is asked for.
         FloatingPointError: if a loss is not finite; names the term, the step and the last good
             checkpoint. The weights are then those before that step.
         RuntimeError: if torch cannot compile the model, or not record its step.
@@ -163,7 +167,9 @@ def fit(
             f"fit: expected a generator on the model's device, {device}, got one on "
             f"{generator.device}; use torch.Generator({device.type!r})"
         )
-    batches = _Batches(model, pixels.to(device), binarization, generator)
+    images = pixels.to(device)
+    prepare, prepared = _preparation(model, images, binarization)
+    batches = _Batches(model, images, prepare, generator)
     step = Step(
         model,
         batches.draw,
@@ -181,7 +187,7 @@ def fit(
         "batch_size": batch_size,
         "lr": lr,
         "schedule": getattr(schedule, "__qualname__", repr(schedule)),
-        "binarization": binarization,
+        "binarization": prepared,
         "warmup": warmup,
         "clip": clip,
         "precision": precision,
@@ -245,7 +251,7 @@ def fit(
             seconds = before + time.perf_counter() - start
             if warmup:
                 kl_warmup.fill_(1.0)
-            line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, binarization))
+            line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, prepare))
             run.end_epoch(line, patience if epoch > warmup else None)
             bar.update()
             bar.set_postfix(loss=f"{loss:.2f}")
@@ -263,11 +269,11 @@ def fit(
 
 @dataclass(frozen=True)
 class _Batches:
-    """An epoch's batches: data in a random order, binarized, each with the noise of its loss."""
+    """An epoch's batches: data in a random order, prepared, each with the noise of its loss."""
 
     model: nn.Module
     pixels: Tensor
-    binarization: Binarization
+    prepare: Callable[..., Tensor]  # from pixels to data, with generator=
     generator: torch.Generator
 
     def order(self, size: int) -> Sequence[Tensor]:
@@ -277,19 +283,66 @@ class _Batches:
 
     def draw(self, rows: Tensor) -> list[Tensor]:
         """The batch of these images."""
-        x = binarize(self.pixels[rows], self.binarization, generator=self.generator)
+        x = self.prepare(self.pixels[rows], generator=self.generator)
         noise = getattr(self.model, "noise", None)
         return [x] if noise is None else [x, noise(len(x), generator=self.generator)]
 
 
+def _preparation(
+    model: nn.Module, pixels: Tensor, binarization: Binarization | None
+) -> tuple[Callable[..., Tensor], str]:
+    """How pixels become data, and its name. Raises if the likelihood is not for what it makes."""
+    if binarization is not None and binarization not in get_args(Binarization):
+        raise ValueError(
+            f"fit: expected binarization one of {get_args(Binarization)} or None, got "
+            f"{binarization!r}"
+        )
+    likelihood = getattr(model, "likelihood", None)
+    if not isinstance(likelihood, Likelihood):
+        how = binarization or "dynamic"
+        return partial(binarize, how=how), how
+    its, name = likelihood.binarization, type(likelihood).__name__
+    if binarization is None:
+        x = likelihood.prepare(pixels[:100], generator=torch.Generator(pixels.device))
+        if not likelihood.support.check(x).all():
+            raise ValueError(
+                f"fit: {name}.prepare makes values from {x.min():.3g} to {x.max():.3g}, and it "
+                f"gives a density to {likelihood.remedy}; set {name}.binarization, or write its "
+                f"prepare"
+            )
+        return likelihood.prepare, its
+    if binarization != "none":
+        # 0 and 1 are in [0, 1] too, but a density of grey values fits itself to a few points.
+        fits = likelihood.support.is_discrete
+    else:
+        fits = bool(likelihood.support.check(_values(pixels).float() / 255).all())
+    if not fits:
+        raise ValueError(
+            f"fit: binarization={binarization!r} does not fit {name}, which takes "
+            f"{likelihood.remedy}. Leave binarization out, so that the likelihood prepares the "
+            f"pixels, or choose a likelihood for what {binarization!r} makes"
+        )
+    return partial(binarize, how=binarization), binarization
+
+
+def _values(pixels: Tensor) -> Tensor:
+    """Which of 0 … 255 occur."""
+    found = torch.zeros(256, dtype=torch.bool, device=pixels.device)
+    for some in pixels.split(10_000):
+        found[some.flatten().long()] = True
+    return found.nonzero().flatten()
+
+
 @torch.no_grad()
-def _held_out_loss(model: nn.Module, pixels: Tensor | None, binarization: Binarization) -> float:
+def _held_out_loss(
+    model: nn.Module, pixels: Tensor | None, prepare: Callable[..., Tensor]
+) -> float:
     """The mean loss, eager and in float32, with the same draws after each epoch."""
     if pixels is None:
         return math.nan
     generator = torch.Generator(pixels.device).manual_seed(0)
     total = torch.zeros((), dtype=torch.float64, device=pixels.device)
-    batches = _Batches(model, pixels, binarization, generator)
+    batches = _Batches(model, pixels, prepare, generator)
     model.eval()
     for rows in batches.order(1000):
         total += model(*batches.draw(rows)) * len(rows)
