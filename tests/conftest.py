@@ -35,6 +35,7 @@ OF_THE_CPU = {
     "test_sweep": "it repeats a recorded run of a CPU",
     "test_train_resume.py::test_killed": "its processes fork, which CUDA does not survive",
     "test_train_resume.py::test_compiled_and_killed": "the same, with a C++ compiler",
+    "test_train_lock.py::test_a_lock_goes": "the same, without a compiler",
     "test_train_team": "its processes talk by gloo",
     "test_train.py::test_the_processor_is_asked": "the processor is the CPU",
     "test_train.py::test_what_the_machine_cannot_do": "its machine is a CPU",

@@ -1,14 +1,17 @@
 """train: the loop minimizes what it is given, with the data, order and noise that it is told."""
 
+import inspect
 import itertools
 import math
 import platform
+import shlex
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch._inductor import cpp_builder
 
 from vaelib import data, nets, train
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
@@ -472,6 +475,28 @@ def test_what_the_machine_cannot_do_is_refused_with_the_alternative(pixels, monk
         train.fit(Mean(6), pixels, precision="bfloat16", **how)
     with pytest.raises(ValueError, match=r"graph, and the model is on cpu\. Use compile=True"):
         train.fit(Mean(6), pixels, compile="cuda-graph", **how)
+
+
+def test_the_compiler_is_told_of_folders_with_a_space_in_their_name(monkeypatch):
+    """If the last line fails, torch quotes them itself by now: _quote_library_folders may go."""
+    step._quote_library_folders()
+    options = cpp_builder.BuildOptionsBase(compiler="g++", libraries_dirs=["/a b/torch/lib"])
+
+    def words():
+        return shlex.split(cpp_builder.CppBuilder("x", "x.cpp", options).get_command_line())
+
+    assert "-L/a b/torch/lib" in words()
+    its_own = inspect.unwrap(cpp_builder.BuildOptionsBase.get_libraries_dirs)
+    monkeypatch.setattr(cpp_builder.BuildOptionsBase, "get_libraries_dirs", its_own)
+    assert "-L/a" in words()
+
+
+def test_what_the_compiler_said_is_said():
+    broken = (
+        "C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\ng++: fatal error: b: No such file"
+    )
+    assert step._cause(RuntimeError(broken)) == "g++: fatal error: b: No such file"
+    assert step._cause(RuntimeError("no compiler\nbelow")) == "no compiler"
 
 
 def test_the_processor_is_asked_for_bfloat16():

@@ -67,7 +67,12 @@ def stopper(count):
 def killed(kills, cache, *words):
     """What tests/killed_run.py says of float32 and of bfloat16."""
     script = Path(__file__).with_name("killed_run.py")
+    # Where the virtual environment is, there may be a space in its path.
+    packages = cache / "a folder"
+    packages.mkdir()
+    (packages / "torch").symlink_to(Path(torch.__file__).parent)
     environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(packages), *sys.path]),
         "OMP_NUM_THREADS": "1",
         "TORCHINDUCTOR_CACHE_DIR": str(cache),  # nothing compiled by an earlier version of us
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -97,7 +102,10 @@ def test_killed_at_random_moments_it_ends_as_if_left_alone(kills, tmp_path):
 
 @TIMES
 def test_compiled_and_killed_it_ends_as_if_left_alone(kills, tmp_path):
-    """And as eager does, but for the order of sums; the last batch needs no second graph."""
+    """And as eager does, but for the order of sums; the last batch needs no second graph.
+
+    With torch in a folder whose name has a space.
+    """
     headers = Path(sysconfig.get_path("include"), "Python.h")
     if not (shutil.which("g++") and headers.exists()):
         pytest.skip("no C++ compiler with Python's headers: apt install g++ python3-dev")

@@ -1,10 +1,11 @@
 """Likelihoods p(x | z): what a decoder's raw output says about the pixels, as a distribution.
 
 A likelihood fits its data: `Bernoulli` binarized pixels, `ContinuousBernoulli` or `Gaussian` grey
-ones, `Categorical` grey ones by their level. It prepares them itself (`Likelihood.prepare`), so that
-nobody trains a density on zeros and ones by mistake. Each has its normalizing constant, so that
-log p(x | z) is a log-probability or log-density in nats. Densities of grey values and probabilities
-of grey levels are not to be compared: the first may be above 1. To add one, subclass `Likelihood`.
+ones, `Categorical` grey ones by their level. It prepares them itself (`Likelihood.prepare`), so
+that nobody trains a density on zeros and ones by mistake. Each has its normalizing constant, so
+that log p(x | z) is a log-probability or log-density in nats. Densities of grey values and
+probabilities of grey levels are not to be compared: the first may be above 1. To add one, subclass
+`Likelihood`.
 """
 
 import math

@@ -18,6 +18,7 @@ from vaelib import train as training
 from vaelib.cli import build, options, settings
 from vaelib.cli.settings import Settings
 from vaelib.train import checkpoint
+from vaelib.train.lock import hold
 from vaelib.train.team import Team
 from vaelib.vae import VAE, TwoLayerVAE
 
@@ -26,7 +27,8 @@ def train(given: dict[str, Any]) -> None:
     """Train in a folder, from the start or from its checkpoint."""
     folder = Path(given["folder"])
     resume, quiet = "resume" in given, "quiet" in given
-    started = (folder / checkpoint.NAME).exists()
+    found = _found(folder)
+    started = found[0]
     if started and not resume:
         raise FileExistsError(
             f"{folder}: there is a checkpoint; go on from it with --resume, or choose another "
@@ -56,9 +58,6 @@ def train(given: dict[str, Any]) -> None:
     pixels, validation = _split(images.train, ours)
     if not quiet:
         _introduce(ours, images, model)
-    team.agree(None)  # all have looked into the folder before anybody writes there
-    if not started and team.rank == 0:
-        settings.write(folder, ours)
 
     def line(epoch: training.Epoch) -> None:
         held_out = "" if math.isnan(epoch.validation) else f", validation {epoch.validation:.2f}"
@@ -69,25 +68,33 @@ def train(given: dict[str, Any]) -> None:
         )
 
     bar = sys.stderr.isatty() and not quiet  # into a file goes a line per epoch instead
-    history = training.fit(
-        model,
-        pixels,
-        epochs=ours.epochs,
-        batch_size=ours.batch_size,
-        lr=ours.lr,
-        warmup=ours.warmup,
-        clip=ours.clip,
-        precision=ours.precision,
-        compile=ours.compile,
-        validation=validation,
-        patience=ours.patience,
-        callbacks=[] if bar or quiet else [line],
-        folder=folder,
-        resume=resume,
-        save_every=given.get("save_every"),
-        generator=torch.Generator(device).manual_seed(ours.seed),
-        progress=bar,
-    )
+    with hold(folder, team):  # all have looked into it by now
+        if not team.agree(_found(folder) == found):
+            raise FileExistsError(
+                f"{folder}: another run was started there while this one was being prepared; go on "
+                f"from it with --resume, or choose another --folder"
+            )
+        if not started and team.rank == 0:
+            settings.write(folder, ours)
+        history = training.fit(
+            model,
+            pixels,
+            epochs=ours.epochs,
+            batch_size=ours.batch_size,
+            lr=ours.lr,
+            warmup=ours.warmup,
+            clip=ours.clip,
+            precision=ours.precision,
+            compile=ours.compile,
+            validation=validation,
+            patience=ours.patience,
+            callbacks=[] if bar or quiet else [line],
+            folder=folder,
+            resume=resume,
+            save_every=given.get("save_every"),
+            generator=torch.Generator(device).manual_seed(ours.seed),
+            progress=bar,
+        )
     if not quiet:
         seconds, run = sum(epoch.seconds for epoch in history), shlex.quote(str(folder))
         print(
@@ -96,6 +103,12 @@ def train(given: dict[str, Any]) -> None:
             f"next: python -m vaelib evaluate {run}\n"
             f"      python -m vaelib sample {run}"
         )
+
+
+def _found(folder: Path) -> tuple[bool, bytes | None]:
+    """Whether a folder has a checkpoint, and the settings in it."""
+    path = folder / settings.NAME
+    return (folder / checkpoint.NAME).exists(), path.read_bytes() if path.exists() else None
 
 
 def _settings(given: dict[str, Any], images: data.OwnImages) -> Settings:
@@ -284,14 +297,9 @@ def _sheet(images: np.ndarray) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """A result's file, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
+        checkpoint.replace(path, content)
     except OSError as error:
-        if part.is_file():
-            part.unlink()
         raise OSError(
             f"{path}: could not write {len(content):,} bytes ({error.strerror}); make room, or "
             f"choose another place"

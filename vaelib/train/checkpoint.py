@@ -6,9 +6,11 @@ contents carry a hash, which is compared before anything is believed. There is n
 loading a stranger's checkpoint runs none of the stranger's code.
 """
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,24 +42,39 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace a file by one with this content, or leave it as it is and raise OSError."""
-    part = path.with_name(f"{path.name}.part")  # one name: what a kill left is overwritten
+    """Replace a file of a run by one with this content, or leave it as it is and raise OSError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name and not the bytes
-        os.replace(part, path)
+        replace(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         left = f"the last good one, {path}, is as it was" if path.exists() else "there is none yet"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "Make room" if full else "Make the folder writable"
         raise OSError(
             error.errno,
             f"could not write {len(content):,} bytes of a checkpoint ({error.strerror}); {left}. "
-            f"Make room and run again with resume=True; file",
+            f"{remedy} and run again with resume=True; file",
             str(path),
         ) from error
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in the place of another, at once or not at all.
+
+    Each call writes under a name of its own that nothing has, a link neither, so that two that
+    write at once leave the file of one of them, and no file elsewhere is written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with open(file, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(file)  # else a power cut may leave the name and not the bytes
+        os.replace(part, path)
+    except BaseException:  # Ctrl-C too
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

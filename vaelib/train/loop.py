@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vaelib.data import Binarization, binarize
 from vaelib.likelihood import Likelihood
+from vaelib.train.lock import hold
 from vaelib.train.run import Epoch, Run
 from vaelib.train.step import Compile, Precision, Step
 from vaelib.train.team import Team
@@ -105,6 +106,8 @@ def fit(
         callbacks: called with the `Epoch` after each; one that returns True ends the training. Of
             several processes the first calls them.
         folder: of this run: a checkpoint, replaced at the end of each epoch, and ``history.csv``.
+            It is locked as long as this runs, so that no second run writes there; where there are
+            no locks (Windows, some file systems), a warning says so.
         resume: go on from the folder's checkpoint, exactly: on a CPU, the same weights bit for bit
             as without the break. Without a checkpoint it starts, so that one command serves before
             and after a kill.
@@ -127,6 +130,7 @@ def fit(
         FileExistsError: if the folder has a checkpoint and ``resume`` is False.
         CheckpointError: if the checkpoint is damaged, or of a run with another model, other data or
             other settings; names them.
+        BlockingIOError: if another run is in the folder; names its process.
         OSError: if a checkpoint cannot be written; the last one is left.
 
     References:
@@ -195,76 +199,80 @@ def fit(
         "validation": _fingerprint(validation, folder),
         "patience": patience,
     }
-    run = Run(model, step.optimizer, generator, config, folder, first=team.rank == 0)
-    if run.path is not None and run.path.exists():
-        if not resume:
-            raise FileExistsError(
-                f"fit: there is a checkpoint in {folder}; go on from it with resume=True, or "
-                f"choose another folder"
-            )
-        run.restore(run.path)
-    else:
-        generator.set_state(team.agree(generator.get_state()))
+    with hold(folder, team):
+        run = Run(model, step.optimizer, generator, config, folder, first=team.rank == 0)
+        if run.path is not None and run.path.exists():
+            if not resume:
+                raise FileExistsError(
+                    f"fit: there is a checkpoint in {folder}; go on from it with resume=True, or "
+                    f"choose another folder"
+                )
+            run.restore(run.path)
+        else:
+            generator.set_state(team.agree(generator.get_state()))
 
-    held_out = None if validation is None else validation.to(device)
-    sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=device)
-    sizes[-1] = len(pixels) - (per_epoch - 1) * size
+        held_out = None if validation is None else validation.to(device)
+        sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=device)
+        sizes[-1] = len(pixels) - (per_epoch - 1) * size
 
-    def order() -> Sequence[Tensor]:
-        return batches.order(size)
+        def order() -> Sequence[Tensor]:
+            return batches.order(size)
 
-    def require_finite() -> None:
-        bad = (~losses[: run.position].isfinite()).nonzero()
-        if len(bad):
-            position = int(bad[0])
-            generator.set_state(run.epoch_start)
-            *_, batch = map(batches.draw, order()[: position + 1])
-            where = f"step {position + 1} of {per_epoch} of epoch {len(run.history) + 1}"
-            raise FloatingPointError(_diagnose(model, batch, where, lr, run.path))
+        def require_finite() -> None:
+            bad = (~losses[: run.position].isfinite()).nonzero()
+            if len(bad):
+                position = int(bad[0])
+                generator.set_state(run.epoch_start)
+                *_, batch = map(batches.draw, order()[: position + 1])
+                where = f"step {position + 1} of {per_epoch} of epoch {len(run.history) + 1}"
+                raise FloatingPointError(_diagnose(model, batch, where, lr, run.path))
 
-    from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
+        from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
 
-    model.train()
-    bar = tqdm(
-        total=epochs, initial=len(run.history), desc="epochs", disable=not progress or team.rank > 0
-    )
-    try:
-        while not run.finished:
-            epoch, before, start = len(run.history) + 1, run.seconds, time.perf_counter()
-            # Losses stay on the device until somebody needs them: once an epoch, or to save.
-            losses = torch.zeros(per_epoch, device=device)
-            losses[: run.position] = run.losses.to(device)
-            for rows in run.rest_of_epoch(order):
-                done = (epoch - 1) * per_epoch + run.position
-                if done <= warmup * per_epoch > 0:
-                    kl_warmup.fill_(done / (warmup * per_epoch))
-                share = done / (epochs * per_epoch)
-                losses[run.position] = step(rows, lr=lr * schedule(share))
-                run.position += 1
-                if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
-                    require_finite()
-                    run.losses = losses[: run.position].cpu()
-                    run.seconds = before + time.perf_counter() - start
-                    run.save()
-            require_finite()
-            loss = (losses.double() @ sizes).item() / len(pixels)
-            seconds = before + time.perf_counter() - start
+        model.train()
+        bar = tqdm(
+            total=epochs,
+            initial=len(run.history),
+            desc="epochs",
+            disable=not progress or team.rank > 0,
+        )
+        try:
+            while not run.finished:
+                epoch, before, start = len(run.history) + 1, run.seconds, time.perf_counter()
+                # Losses stay on the device until somebody needs them: once an epoch, or to save.
+                losses = torch.zeros(per_epoch, device=device)
+                losses[: run.position] = run.losses.to(device)
+                for rows in run.rest_of_epoch(order):
+                    done = (epoch - 1) * per_epoch + run.position
+                    if done <= warmup * per_epoch > 0:
+                        kl_warmup.fill_(done / (warmup * per_epoch))
+                    share = done / (epochs * per_epoch)
+                    losses[run.position] = step(rows, lr=lr * schedule(share))
+                    run.position += 1
+                    if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
+                        require_finite()
+                        run.losses = losses[: run.position].cpu()
+                        run.seconds = before + time.perf_counter() - start
+                        run.save()
+                require_finite()
+                loss = (losses.double() @ sizes).item() / len(pixels)
+                seconds = before + time.perf_counter() - start
+                if warmup:
+                    kl_warmup.fill_(1.0)
+                line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, prepare))
+                run.end_epoch(line, patience if epoch > warmup else None)
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.2f}")
+                for callback in callbacks if team.rank == 0 else ():
+                    run.finished |= callback(line) is True
+                run.finished = team.agree(run.finished)
+                run.save()
+        finally:
+            bar.close()
             if warmup:
                 kl_warmup.fill_(1.0)
-            line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, prepare))
-            run.end_epoch(line, patience if epoch > warmup else None)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.2f}")
-            for callback in callbacks if team.rank == 0 else ():
-                run.finished |= callback(line) is True
-            run.finished = team.agree(run.finished)
-            run.save()
-    finally:
-        bar.close()
-        if warmup:
-            kl_warmup.fill_(1.0)
-    run.take_best()
-    return run.history
+        run.take_best()
+        return run.history
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """One update of a model's weights, without a number read back from the device."""
 
+import os
 import platform
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, wraps
 from typing import Literal, get_args
 
 import torch
@@ -130,6 +133,7 @@ class _Compiled(nn.Module):
     def __init__(self, model: nn.Module, batch: int, how: Compile) -> None:
         super().__init__()
         self.model, self.batch, self.how = model, batch, how
+        _quote_library_folders()
         # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
         self.full = torch.compile(model, fullgraph=True, dynamic=False)
         self.fresh = True
@@ -146,12 +150,38 @@ class _Compiled(nn.Module):
         try:
             return self.full(x, *noise)
         except torch._dynamo.exc.TorchDynamoException as error:
-            first = str(error).strip().splitlines()[0]
             raise RuntimeError(
-                f"fit: compile={self.how!r}: torch could not compile this model ({first}). On a "
-                f"CPU it needs a C++ compiler (Debian: apt install g++ python3-dev). compile=False "
-                f"trains without"
+                f"fit: compile={self.how!r}: torch could not compile this model "
+                f"({_cause(error)}). On a CPU it needs a C++ compiler (Debian: apt install g++ "
+                f"python3-dev). compile=False trains without"
             ) from error
+
+
+def _cause(error: Exception) -> str:
+    """What torch says in its first line, or what the C++ compiler said, which stands below it."""
+    first, *more = str(error).strip().splitlines()
+    its = more[more.index("Output:") + 1 :] if "Output:" in more else []
+    return next((line.strip() for line in its if "error" in line), first)
+
+
+@cache
+def _quote_library_folders() -> None:
+    """Let the C++ compiler find torch in a folder whose name has a space.
+
+    torch 2.13 quotes the folders that it hands to the compiler after -I, and not those after -L,
+    before it splits its command into words.
+    """
+    if os.name != "posix":
+        return  # for Windows it quotes both
+    from torch._inductor.cpp_builder import BuildOptionsBase  # here: it costs a second
+
+    plain = BuildOptionsBase.get_libraries_dirs
+
+    @wraps(plain)
+    def quoted(self: BuildOptionsBase) -> list[str]:
+        return [shlex.quote(folder) for folder in plain(self)]
+
+    BuildOptionsBase.get_libraries_dirs = quoted
 
 
 def _fork_rng(device: torch.device) -> AbstractContextManager:
