@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
 
 from vaelib import nets, train
 from vaelib.train import step
@@ -71,6 +73,61 @@ class Tape(TorchDispatchMode):
             for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
+
+
+class Apple(TorchFunctionMode):
+    """Plays one of Apple's GPUs, which have no float64: the CPU is the device.
+
+    A tensor is on the host if ``.cpu()`` made it, if torch made it and nobody said where, or if it
+    was computed from such tensors alone. Any other that is float64 is refused, as torch does.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.host = WeakIdKeyDictionary()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        result = function(*args, **kwargs)
+        if function is torch.Tensor.cpu:
+            result = result.clone()
+            self.host[result] = True
+        elif all(t in self.host for t in given) and kwargs.get("device") is None:
+            self.host.update((t, True) for t in tree_leaves(result) if torch.is_tensor(t))
+        for t in tree_leaves(result):
+            if torch.is_tensor(t) and t.dtype == torch.float64 and t not in self.host:
+                raise TypeError(f"Cannot convert a MPS Tensor to float64: {function}")
+        return result
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_device_without_float64_trains(pixels, precision):
+    """And the device that is played is one: it refuses a model in float64."""
+    torch.manual_seed(0)
+    model = VAE(nets.MLPEncoder(6, 2, hidden=(4,)), nets.MLPDecoder(2, 6, hidden=(4,)))
+    how = {"epochs": 2, "batch_size": 16, "warmup": 1, "clip": 5.0, "progress": False}
+    images = pixels.clone()
+
+    def fit():
+        with Apple():
+            on_device = torch.empty_like(images, device="cpu").copy_(images)
+            weights = [torch.empty_like(p, device="cpu").copy_(p) for p in model.parameters()]
+            assert {w.dtype for w in weights} == {torch.float32}
+            if precision == torch.float64:
+                weights[0].double()
+            return train.fit(model, on_device, validation=on_device, generator=seed(), **how)
+
+    if precision == torch.float64:
+        with pytest.raises(TypeError, match="Cannot convert a MPS Tensor to float64"):
+            fit()
+        return
+    history = fit()
+    expected = [line.loss for line in history]
+    torch.manual_seed(0)
+    model = VAE(nets.MLPEncoder(6, 2, hidden=(4,)), nets.MLPDecoder(2, 6, hidden=(4,)))
+    alone = train.fit(model, images, validation=images, generator=seed(), **how)
+    assert expected == [line.loss for line in alone]
 
 
 class Stream:

@@ -8,6 +8,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -354,7 +355,7 @@ def test_validation_is_the_loss_on_held_out_data_without_learning(pixels):
     (line,) = train.fit(model, pixels, validation=held_out, **how)
     exact = (held_out.double() / 255 - model.mean.double()).square().sum(-1).mean().item()
     assert line.validation == pytest.approx(exact, rel=1e-6)
-    assert modes == [True, False, False]
+    assert modes == [True] + 28 * [False]  # in parts no larger than a batch
 
 
 def test_patience_without_improvement_ends(pixels):
@@ -416,7 +417,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_weights_before_it
         train.fit(model, pixels, epochs=5, **how)
     assert torch.equal(model.mean.detach(), places[3])
     assert not torch.equal(places[3], places[2])
-    kept = Mean(6)
+    kept = Broken(6)
     train.load(kept, tmp_path)
     assert torch.equal(kept.mean.detach(), places[2])  # of the end of the first epoch
 
@@ -511,29 +512,163 @@ def test_the_processor_is_asked_for_bfloat16():
     assert step._has_bfloat16(torch.device("cpu")) == listed
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"pixels": torch.zeros(5, 6)}, TypeError, "expected pixels as uint8 .* got torch.float32"),
-        ({"pixels": torch.zeros(0, 6, dtype=torch.uint8)}, ValueError, r"n > 0, got \(0, 6\)"),
-        ({"pixels": torch.zeros(6, dtype=torch.uint8)}, ValueError, r"got \(6,\)"),
-        ({"epochs": 0}, ValueError, "epochs ≥ 1.*got 0, 128"),
-        ({"batch_size": 0}, ValueError, "batch_size ≥ 1"),
-        ({"lr": 0.0}, ValueError, "lr > 0"),
-        ({"lr": math.nan}, ValueError, "lr > 0"),
-        ({"binarization": "static"}, ValueError, "'dynamic', 'threshold', 'none'"),
-        ({"clip": 0.0}, ValueError, "clip > 0 or None, got 0.0"),
-        ({"patience": 3}, ValueError, "patience needs validation="),
-        ({"warmup": 1}, ValueError, "buffer `kl_warmup`.* Mean has none. Use warmup=0"),
-        ({"resume": True}, ValueError, "need folder="),
-        ({"save_every": 5}, ValueError, "need folder="),
-        ({"validation": torch.zeros(5, 6)}, TypeError, "expected validation as uint8"),
-        ({"precision": "float16"}, ValueError, "'float32', 'bfloat16'.*got 'float16'"),
-        ({"compile": "max"}, ValueError, "'cuda-graph'.*got 'max'"),
+WHOLE = [
+    (1.5, TypeError, "as a whole number ≥ {least}, got 1.5"),
+    (True, TypeError, "whole number ≥ {least}, got True"),
+    ("3", TypeError, "whole number ≥ {least}, got '3'"),
+    (math.nan, TypeError, "whole number ≥ {least}, got nan"),
+    (-1, ValueError, "≥ {least}, got -1"),
+]
+REAL = [
+    (math.nan, ValueError, "> 0 and no more than .*, got nan"),
+    (0.0, ValueError, "> 0 .*, got 0.0"),
+    (-1e-3, ValueError, "> 0 .*, got -0.001"),
+    (True, TypeError, "as a number > 0, got True"),
+    ("1e-3", TypeError, "as a number > 0, got '1e-3'"),
+    (torch.ones(1), TypeError, "as a number > 0, got tensor"),
+]
+IMAGES = [
+    (np.zeros((5, 6), np.uint8), TypeError, "a torch tensor .torch.from_numpy.*got ndarray"),
+    (torch.zeros(5, 6), TypeError, "as uint8 .* got torch.float32"),
+    (torch.zeros(0, 6, dtype=torch.uint8), ValueError, r"n > 0, got \(0, 6\)"),
+    (torch.zeros(5, 0, dtype=torch.uint8), ValueError, r"n > 0, got \(5, 0\)"),
+    (torch.zeros(6, dtype=torch.uint8), ValueError, r"got \(6,\)"),
+]
+SWITCH = [(1, TypeError, "True or False, got int"), ("no", TypeError, "True or False, got str")]
+
+
+def whole(least, *more):
+    return [(v, error, message.format(least=least)) for v, error, message in WHOLE] + list(more)
+
+
+# What each argument of fit may not be. (None is a value of some.)
+REFUSED = {
+    "model": [
+        (None, TypeError, "model to be a torch.nn.Module, got NoneType"),
+        (Mean, TypeError, "got type"),
+        (nn.Identity(), ValueError, "Identity has nothing to train: 0 parameters"),
+        (
+            Mean(6).requires_grad_(False),
+            ValueError,
+            r"1 parameters, none .*requires_grad_\(\) thaws",
+        ),
     ],
+    "pixels": IMAGES,
+    "epochs": whole(1, (0, ValueError, "epochs ≥ 1, got 0"), (None, TypeError, "got None")),
+    "batch_size": whole(1, (0, ValueError, "batch_size ≥ 1")),
+    "lr": [*REAL, (math.inf, ValueError, "lr > 0 .*, got inf"), (None, TypeError, "got None")],
+    "schedule": [
+        (None, TypeError, "schedule as a function of a share, got None"),
+        ("cosine", TypeError, "got 'cosine'"),
+        (lambda share: None, TypeError, "schedule to return a number, got None"),
+        (lambda share: 0.25 - share, ValueError, "factor ≥ 0, got -0.25 at the share 0.5 of"),
+        (lambda share: math.nan, ValueError, "finite factor ≥ 0, got nan at the share 0 "),
+    ],
+    "binarization": [
+        ("static", ValueError, "'dynamic', 'threshold', 'none'"),
+        (True, ValueError, "got True"),
+    ],
+    "warmup": whole(
+        0,
+        (3, ValueError, "warmup ≤ epochs, got 3 > 2: the KL would never"),
+        (1, ValueError, "buffer `kl_warmup`.* Mean has none. Use warmup=0"),
+    ),
+    "clip": REAL,
+    "precision": [("float16", ValueError, "'float32', 'bfloat16'.*got 'float16'")],
+    "compile": [("max", ValueError, "'cuda-graph'.*got 'max'")],
+    "validation": [
+        *IMAGES,
+        (torch.zeros(5, 7, dtype=torch.uint8), ValueError, "validation with 6 pixels .* got 7"),
+    ],
+    "patience": whole(
+        1,
+        (0, ValueError, "patience ≥ 1"),
+        (3, ValueError, "patience needs validation="),
+    ),
+    "callbacks": [
+        (print, TypeError, "callbacks as a list of functions, got <built-in"),
+        ([print, "print"], TypeError, "list of functions"),
+        (None, TypeError, "list of functions, got None"),
+    ],
+    "folder": [
+        ("", ValueError, r"folder as a name, got ''; '\.' is this one"),
+        (7, TypeError, "folder to be a str or a Path, got int"),
+    ],
+    "resume": [*SWITCH, (True, ValueError, "need folder=")],
+    "save_every": whole(1, (0, ValueError, "save_every ≥ 1"), (5, ValueError, "need folder=")),
+    "generator": [
+        (0, TypeError, r"generator, as torch.Generator\(\).manual_seed\(0\), got int"),
+        (np.random.default_rng(0), TypeError, "got Generator"),
+    ],
+    "progress": SWITCH,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [(name, *case) for name, cases in REFUSED.items() for case in cases],
 )
 @pytest.mark.usefixtures("plain_errors")
-def test_bad_requests_are_refused(pixels, change, error, message):
-    arguments = {"pixels": pixels, "epochs": 1, "progress": False} | change
+def test_bad_requests_are_refused_before_the_first_step(pixels, name, value, error, message):
+    model = value if name == "model" else Mean(6)
+    arguments = {"pixels": pixels, "epochs": 2, "progress": False} | {name: value}
+    arguments.pop("model", None)
     with pytest.raises(error, match=message):
-        train.fit(Mean(6), arguments.pop("pixels"), **arguments)
+        train.fit(model, arguments.pop("pixels"), **arguments)
+    assert not getattr(model, "seen", None)
+
+
+def test_every_argument_is_in_the_table():
+    assert REFUSED.keys() == inspect.signature(train.fit).parameters.keys()
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_numbers_of_numpy_are_numbers(pixels, tmp_path):
+    """In the checkpoint too, whose JSON knows only Python's."""
+    how = {"epochs": np.int64(2), "batch_size": np.int32(25), "lr": np.float32(0.5)}
+    how |= {"clip": np.float64(1), "folder": tmp_path, "progress": False}
+    assert len(train.fit(Mean(6), pixels, **how)) == 2
+    assert checkpoint.read(tmp_path / checkpoint.NAME)[1]["config"]["lr"] == 0.5
+
+
+class Parts(nn.Module):
+    """A part that its user keeps in eval(), as one with statistics of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen, self.free = nn.BatchNorm1d(6), nn.Dropout(0.1)
+        self.mean = nn.Parameter(torch.zeros(6))
+        self.modes = []
+
+    def forward(self, x):
+        self.modes.append((self.training, self.frozen.training, self.free.training))
+        return (self.free(self.frozen(x)) - self.mean).square().sum(-1).mean()
+
+
+def test_a_part_that_is_in_eval_stays_so(pixels):
+    model = Parts()
+    model.frozen.eval()
+    train.fit(model, pixels, validation=pixels, **SHORT | {"epochs": 2})
+    assert model.modes == 2 * [(True, False, True), (False, False, False)]
+    assert (model.training, model.frozen.training, model.free.training) == (True, False, True)
+    model.eval().modes.clear()  # all of it, as after an evaluation: then all of it is trained
+    train.fit(model, pixels, **SHORT)
+    assert model.modes == [(True, True, True)]
+
+
+@pytest.mark.parametrize("kind", ["float", "levels"])
+def test_validation_takes_no_more_images_at_once_than_training(pixels, kind):
+    """And draws what it drew when it took a thousand: its value is that of one batch."""
+    likelihood = Bernoulli() if kind == "float" else Categorical()
+    model, seen = with_likelihood(likelihood)
+    held_out = pixels.repeat(20, 1)  # 1,000
+    how = {"epochs": 1, "batch_size": 20, "progress": False}
+    (line,) = train.fit(model, pixels, validation=held_out, generator=seed(), **how)
+    assert {len(x) for x in seen} == {20, 10}
+    generator = seed(0)
+    rows = torch.randperm(1000, generator=generator)
+    x = likelihood.prepare(held_out[rows], generator=generator)
+    eps = torch.randn(1000, 2, generator=generator)
+    with torch.no_grad():
+        expected = model.double()(x.double(), eps.double()).item()
+    assert line.validation == pytest.approx(expected, rel=1e-6)

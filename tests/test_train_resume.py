@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from torch import nn
 
 import vaelib
 from vaelib import nets, train
+from vaelib.likelihood import ContinuousBernoulli
 from vaelib.train import CheckpointError, checkpoint
-from vaelib.vae import VAE
+from vaelib.vae import IWAE, VAE
 
 pytestmark = pytest.mark.usefixtures("plain_errors")  # models of these tests are no VAEs
 
@@ -243,12 +245,146 @@ def test_another_model_is_named_by_its_first_difference(pixels, tmp_path):
         run(pixels, tmp_path, small_vae(beta=2.0), resume=True)
 
 
+def deep(activation=nn.Tanh, prior=None, kind=VAE, dropout=0.1, likelihood=None, **options):
+    """Two hidden layers, so that a layer more without weights has neighbours."""
+    torch.manual_seed(0)
+    sizes = {"hidden": (8, 8), "activation": activation}
+    encoder, decoder = nets.MLPEncoder(6, 2, **sizes), nets.MLPDecoder(2, 6, **sizes)
+    encoder.features.append(nn.Dropout(dropout))
+    return kind(encoder, decoder, likelihood=likelihood, prior=prior and prior(encoder), **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation": nn.SiLU}, r"'\(1\): Tanh\(\)' in the file, and '\(1\): SiLU\(\)' here"),
+        ({"likelihood": ContinuousBernoulli()}, r"Bernoulli\(\)' in the file, and .*ContinuousB"),
+        ({"dropout": 0.2}, "p=0.1, .* in the file, and .*p=0.2"),
+        ({"kind": IWAE}, r"'VAE\(' in the file, and 'IWAE\(' here"),
+    ],
+)
+def test_another_model_with_weights_of_the_same_shapes_is_refused(
+    pixels, tmp_path, change, message
+):
+    run(pixels, tmp_path, deep())
+    other = deep(**change)
+    before = weights(other)
+    with pytest.raises(CheckpointError, match=f"belongs to another model: .*{message}"):
+        train.load(other, tmp_path)
+    assert torch.equal(weights(other), before)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ({"beta": 4.0}, {}),
+        ({"kind": IWAE, "samples": 2}, {"kind": IWAE, "samples": 50}),
+        ({"kind": IWAE}, {"kind": IWAE, "doubly_reparameterized": True}),
+    ],
+)
+def test_what_changes_the_loss_alone_may_differ(pixels, tmp_path, was, now):
+    model, _ = run(pixels, tmp_path, deep(**was))
+    other = deep(**now)
+    train.load(other, tmp_path)
+    assert torch.equal(weights(other), weights(model))
+    with pytest.raises(CheckpointError, match="its model is"):  # but not to go on
+        run(pixels, tmp_path, deep(**now), resume=True)
+
+
+class Described(Wandering):
+    """What print shows of it holds an address, which is another in each process."""
+
+    def __init__(self, function, device=""):
+        super().__init__()
+        self.function, self.place = function, device
+
+    def extra_repr(self):
+        return f"{self.function}, tensor([1.]{self.place})"
+
+
+def test_an_address_or_a_device_is_no_difference(pixels, tmp_path):
+    run(pixels, tmp_path, Described(StopError().__reduce__))
+    other = Described(StopError().__reduce__, ", device='cuda:0'")
+    assert repr(other) != repr(Described(StopError().__reduce__))
+    train.load(other, tmp_path)
+    run(pixels, tmp_path, Described(StopError().__reduce__), resume=True)
+
+
+def rewrite(folder, change):
+    """The checkpoint with another description, as another version wrote it."""
+    tensors, about = checkpoint.read(folder / checkpoint.NAME)
+    change(about)
+    checkpoint.save(folder / checkpoint.NAME, tensors, about)
+
+
+def test_another_torchs_words_for_the_same_modules_are_said(pixels, tmp_path):
+    """Its Linear may print more than ours; another activation is another model all the same."""
+    run(pixels, tmp_path, deep())
+
+    def older(about):
+        about["versions"]["torch"] = "1.0"
+        about["config"]["model"] = about["config"]["model"].replace(", bias=True", "")
+
+    rewrite(tmp_path, older)
+    with pytest.warns(UserWarning, match=r"bias=True\)' here; torch may have changed its words"):
+        train.load(deep(), tmp_path)
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        train.load(deep(nn.SiLU), tmp_path)
+
+
+def test_a_checkpoint_without_a_description_is_loaded_with_a_warning(pixels, tmp_path):
+    model, _ = run(pixels, tmp_path, deep())
+    rewrite(tmp_path, lambda about: about["config"].pop("model"))
+    other = deep()
+    with pytest.warns(UserWarning, match="only names and shapes were compared"):
+        train.load(other, tmp_path)
+    assert torch.equal(weights(other), weights(model))
+
+
+def power(share, exponent):
+    return (1 - share) ** exponent
+
+
+def slope(by):
+    return lambda share: 1 - by * share
+
+
+@pytest.mark.parametrize(
+    ("was", "same", "other"),
+    [
+        (lambda s: 1 - s, lambda s: 1 - s, lambda s: 1 - s * s),
+        (slope(0.5), slope(0.5), slope(0.25)),
+        (partial(power, exponent=2), lambda s: (1 - s) ** 2, partial(power, exponent=3)),
+        # Other for one of the twelve steps.
+        (lambda s: float(s < 0.5), lambda s: float(s <= 0.49), lambda s: float(s <= 0.5)),
+    ],
+)
+def test_a_schedule_is_known_by_its_values(pixels, tmp_path, was, same, other):
+    with pytest.raises(StopError):
+        run(pixels, tmp_path, schedule=was, callbacks=[stopper(2)])
+    with pytest.raises(CheckpointError, match=r"its schedule is .*\(factors 1, .*and here it is"):
+        run(pixels, tmp_path, schedule=other, resume=True)
+    model, _ = run(pixels, tmp_path, schedule=same, resume=True)
+    assert torch.equal(weights(model), weights(run(pixels, None, schedule=was)[0]))
+
+
+def test_an_older_checkpoint_knows_a_schedule_by_its_name(pixels, tmp_path):
+    run(pixels, tmp_path)
+    rewrite(tmp_path, lambda about: about["config"].update(schedule="cosine"))
+    with pytest.raises(CheckpointError, match="its schedule is cosine, and here it is constant"):
+        run(pixels, tmp_path, schedule=train.constant, resume=True)
+    run(pixels, tmp_path, resume=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"epochs": 4}, "its epochs is 3, and here it is 4"),
         ({"lr": 2e-3}, "its lr is 0.001, and here it is 0.002"),
-        ({"schedule": train.constant}, "its schedule is cosine, and here it is constant"),
+        (
+            {"schedule": train.constant},
+            r"its schedule is cosine \(factors 1, 0.5, 0.0\d+; \w+\), and here it is constant \(",
+        ),
         ({"clip": 1.0}, "its clip is None, and here it is 1.0"),
     ],
 )

@@ -10,8 +10,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
+import warnings
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +114,9 @@ def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
     """Put the weights of a run into a model: the best ones if the run looked for the best.
 
     Args:
-        model: built as the one that was trained; it is changed only if everything fits.
+        model: built as the one that was trained, of the same networks, likelihood and prior; it
+            is changed only if everything fits. What concerns the loss alone (beta, the number of
+            samples) may differ.
         folder: the ``folder`` of `fit`.
 
     Returns:
@@ -122,12 +127,67 @@ def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
         FileNotFoundError: if there is no checkpoint in the folder.
         CheckpointError: if the file is damaged or belongs to another model; names the first
             difference.
+
+    Warns:
+        UserWarning: if another version of torch, which may write its modules down otherwise, wrote
+            a description with the same modules and other numbers; or if there is none.
     """
     path = Path(folder) / NAME
     tensors, about = read(path)
     kind = "best." if any(name.startswith("best.") for name in tensors) else "model."
-    load_into(model, part(tensors, kind), path)
+    weights = part(tensors, kind)
+    require_names(model, weights, path)
+    _require_model(model, about, path)
+    load_into(model, weights, path)
     return about
+
+
+def describe(model: nn.Module) -> str:
+    """What ``print(model)`` shows, without addresses and devices, by which a model is known."""
+    return plain(repr(model))
+
+
+def plain(text: str) -> str:
+    """A description without what may differ between two of one model."""
+    return re.sub(r" at 0x[0-9a-fA-F]+| \((GPU|cuda|mps)[ :]*\d*\)|, device='[^']*'", "", text)
+
+
+def first_difference(a: str, b: str) -> tuple[str, str]:
+    """The first line that differs, of what may be the description of a whole network."""
+    lines = zip_longest(a.splitlines(), b.splitlines(), fillvalue="missing")
+    return next((x.strip(), y.strip()) for x, y in lines if x != y)
+
+
+def _require_model(model: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+    """Raise unless the description is that of this model: names and shapes do not tell them all."""
+    description = about.get("config", {}).get("model")
+    if description is None:
+        warnings.warn(
+            f"{path}: does not say what model it is of; only names and shapes were compared",
+            stacklevel=3,
+        )
+        return
+    its, mine = _without_loss(plain(description)), _without_loss(describe(model))
+    if its == mine:
+        return
+    there, here = first_difference(its, mine)
+    what = f"{path}: belongs to another model: {there!r} in the file, and {here!r} here"
+    if about["versions"]["torch"] != torch.__version__ and _modules(its) == _modules(mine):
+        warnings.warn(f"{what}; torch may have changed its words, or it is another", stacklevel=3)
+        return
+    raise CheckpointError(f"{what}; build the model that was trained. Nothing was loaded")
+
+
+def _without_loss(description: str) -> str:
+    """Without what a model says of itself that changes its loss and neither p nor q."""
+    loss = re.compile(r"\b(beta|samples|doubly_reparameterized)=[^,]*(, )?")
+    lines = description.splitlines()
+    return "\n".join(loss.sub("", s) if re.match("  [^ (]", s) else s for s in lines)
+
+
+def _modules(description: str) -> list[str]:
+    """The names and types of all modules, without their arguments."""
+    return re.findall(r"(?m)^\s*(?:\(\w+\): )?\w+(?=\()", description)
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -135,8 +195,8 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a model after all names, shapes and types were compared."""
+def require_names(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise unless weights have the names, shapes and types of a model's."""
     there = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in weights.items()}
     here = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()}
     for name in sorted(there.keys() | here.keys()):
@@ -146,6 +206,11 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> No
                 f"the file and {here.get(name, 'missing')} in this {type(model).__name__}; build "
                 f"the model that was trained. Nothing was loaded"
             )
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a model after all names, shapes and types were compared."""
+    require_names(model, weights, path)
     with torch.no_grad():
         model.load_state_dict(dict(weights))
 

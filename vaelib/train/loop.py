@@ -2,18 +2,19 @@
 
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from vaelib.data import Binarization, binarize
-from vaelib.likelihood import Likelihood
+from vaelib.data import Binarization
+from vaelib.train import arguments, checkpoint
+from vaelib.train.arguments import Prepare, Schedule
 from vaelib.train.lock import hold
 from vaelib.train.run import Epoch, Run
 from vaelib.train.step import Compile, Precision, Step
@@ -47,7 +48,7 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     lr: float = 1e-3,
-    schedule: Callable[[float], float] = cosine,
+    schedule: Schedule = cosine,
     binarization: Binarization | None = None,
     warmup: int = 0,
     clip: float | None = None,
@@ -75,18 +76,20 @@ def fit(
     Args:
         model: ``model(x)`` returns a scalar loss, a mean over the batch. If it has a method
             ``noise(n, generator=…)``, the loop calls ``model(x, model.noise(len(x)))``, so that
-            nothing is drawn inside what is compiled. It is trained in place, on its device.
+            nothing is drawn inside what is compiled; noise is ``[*samples, n, k]``. It is trained
+            in place, on its device. Parts of it that are in ``eval()`` while it is not stay so.
         pixels: images, ``uint8 [n, pixel]``.
         epochs: passes over the data, at least 1.
         batch_size: images per step; the last batch of an epoch may be smaller.
         lr: the learning rate at the first step.
-        schedule: from the share of all steps that are done, in [0, 1), to a factor on ``lr``:
-            `cosine`, `constant`, or a function of yours.
+        schedule: from the share of all steps that are done, in [0, 1), to a factor on ``lr``, 0 or
+            more: `cosine`, `constant`, or a function of yours.
         binarization: how pixels become data, afresh in each step. None leaves it to the model's
             likelihood (`vaelib.likelihood.Likelihood.prepare`); a model without one gets
             ``"dynamic"``. A name of `vaelib.data.binarize` must make what the likelihood is for.
-        warmup: epochs over which the weight of the KL rises from 0 to the model's own, in equal
-            steps; the model must have a buffer ``kl_warmup``, as `vaelib.vae.VAE` has.
+        warmup: epochs, at most all, over which the weight of the KL rises from 0 to the model's
+            own, in equal steps; the model must have a buffer ``kl_warmup``, as `vaelib.vae.VAE`
+            has.
         clip: scale a step's gradient down to this Euclidean norm if it is longer.
         precision: ``"bfloat16"`` computes matrix products and convolutions in it, on hardware that
             has it; weights, Adam and everything from the networks' outputs to the loss stay in
@@ -121,9 +124,11 @@ def fit(
         One `Epoch` per pass, also of those before a break.
 
     Raises:
-        TypeError: if the pixels are not ``uint8``, or the loss is not one float32 number.
-        ValueError: if there are no images, a number is out of range, the binarization contradicts
-            the likelihood, or the machine or the model cannot do what is asked for.
+        TypeError: if an argument has another type (pixels that are no ``uint8`` tensor, say), or
+            the loss is not one float32 number.
+        ValueError: if there are no images or no weights to train, a number is out of range, the
+            binarization contradicts the likelihood, or the machine or the model cannot do what is
+            asked for.
         FloatingPointError: if a loss is not finite; names the term, the step and the last good
             checkpoint. The weights are then those before that step.
         RuntimeError: if torch cannot compile the model, or not record its step.
@@ -137,17 +142,31 @@ def fit(
         Kingma and Ba, Adam (arXiv:1412.6980); Sønderby et al., Ladder VAEs (arXiv:1602.02282), for
         the warm-up.
     """
-    _require_data(pixels, "pixels")
-    if epochs < 1 or batch_size < 1 or not lr > 0 or warmup < 0:
+    device = arguments.device_of(model)
+    arguments.require_pixels(pixels, "pixels")
+    epochs = arguments.whole("epochs", epochs, 1)
+    batch_size = arguments.whole("batch_size", batch_size, 1)
+    lr = arguments.positive("lr", lr, most=sys.float_info.max)
+    warmup = arguments.whole("warmup", warmup, 0)
+    if warmup > epochs:
         raise ValueError(
-            f"fit: expected epochs ≥ 1, batch_size ≥ 1, lr > 0 and warmup ≥ 0, got {epochs}, "
-            f"{batch_size}, {lr} and {warmup}"
+            f"fit: expected warmup ≤ epochs, got {warmup} > {epochs}: the KL would never have its "
+            f"whole weight"
         )
-    for name, value in (("clip", clip), ("patience", patience), ("save_every", save_every)):
-        if value is not None and not value > 0:
-            raise ValueError(f"fit: expected {name} > 0 or None, got {value}")
+    clip = None if clip is None else arguments.positive("clip", clip)
+    patience = None if patience is None else arguments.whole("patience", patience, 1)
+    save_every = None if save_every is None else arguments.whole("save_every", save_every, 1)
+    arguments.require_callbacks(callbacks)
+    arguments.require_folder(folder)
+    arguments.require_kind("resume", resume, bool, "True or False")
+    arguments.require_kind("progress", progress, bool, "True or False")
     if validation is not None:
-        _require_data(validation, "validation")
+        arguments.require_pixels(validation, "validation")
+        if validation.shape[1] != pixels.shape[1]:
+            raise ValueError(
+                f"fit: expected validation with {pixels.shape[1]} pixels an image, as pixels has, "
+                f"got {validation.shape[1]}"
+            )
     elif patience is not None:
         raise ValueError("fit: patience needs validation=, held-out images to be measured on")
     kl_warmup = cast(Tensor, getattr(model, "kl_warmup", None))
@@ -163,16 +182,18 @@ def fit(
     per_epoch = math.ceil(len(pixels) / size)
     team = Team()
     team.require_rows(size, len(pixels) - (per_epoch - 1) * size)
-    device = next(p.device for p in model.parameters() if p.requires_grad)
     if generator is None:
         generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
+    arguments.require_kind(
+        "generator", generator, torch.Generator, "a generator, as torch.Generator().manual_seed(0)"
+    )
     if generator.device.type != device.type:
         raise ValueError(
             f"fit: expected a generator on the model's device, {device}, got one on "
             f"{generator.device}; use torch.Generator({device.type!r})"
         )
     images = pixels.to(device)
-    prepare, prepared = _preparation(model, images, binarization)
+    prepare, prepared = arguments.preparation(model, images, binarization)
     batches = _Batches(model, images, prepare, generator)
     step = Step(
         model,
@@ -185,12 +206,12 @@ def fit(
         team=team,
     )
     config = {
-        "model": repr(model),
+        "model": checkpoint.describe(model),
         "pixels": _fingerprint(pixels, folder),
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
-        "schedule": getattr(schedule, "__qualname__", repr(schedule)),
+        "schedule": arguments.factors(schedule, epochs * per_epoch),
         "binarization": prepared,
         "warmup": warmup,
         "clip": clip,
@@ -212,7 +233,8 @@ def fit(
             generator.set_state(team.agree(generator.get_state()))
 
         held_out = None if validation is None else validation.to(device)
-        sizes = torch.full((per_epoch,), size, dtype=torch.float64, device=device)
+        # On the CPU: not every device has float64 (Apple's GPUs have not).
+        sizes = torch.full((per_epoch,), size, dtype=torch.float64)
         sizes[-1] = len(pixels) - (per_epoch - 1) * size
 
         def order() -> Sequence[Tensor]:
@@ -229,7 +251,8 @@ def fit(
 
         from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
 
-        model.train()
+        if not model.training:  # else parts may be in eval(), and stay so
+            model.train()
         bar = tqdm(
             total=epochs,
             initial=len(run.history),
@@ -247,7 +270,7 @@ def fit(
                     if done <= warmup * per_epoch > 0:
                         kl_warmup.fill_(done / (warmup * per_epoch))
                     share = done / (epochs * per_epoch)
-                    losses[run.position] = step(rows, lr=lr * schedule(share))
+                    losses[run.position] = step(rows, lr=lr * float(schedule(share)))
                     run.position += 1
                     if save_every and (done + 1) % save_every == 0 and run.position < per_epoch:
                         require_finite()
@@ -255,11 +278,12 @@ def fit(
                         run.seconds = before + time.perf_counter() - start
                         run.save()
                 require_finite()
-                loss = (losses.double() @ sizes).item() / len(pixels)
+                loss = (losses.cpu().double() @ sizes).item() / len(pixels)
                 seconds = before + time.perf_counter() - start
                 if warmup:
                     kl_warmup.fill_(1.0)
-                line = Epoch(epoch, loss, seconds, _held_out_loss(model, held_out, prepare))
+                measured = _held_out_loss(model, held_out, prepare, math.ceil(size / team.size))
+                line = Epoch(epoch, loss, seconds, measured)
                 run.end_epoch(line, patience if epoch > warmup else None)
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.2f}")
@@ -281,7 +305,7 @@ class _Batches:
 
     model: nn.Module
     pixels: Tensor
-    prepare: Callable[..., Tensor]  # from pixels to data, with generator=
+    prepare: Prepare
     generator: torch.Generator
 
     def order(self, size: int) -> Sequence[Tensor]:
@@ -296,66 +320,33 @@ class _Batches:
         return [x] if noise is None else [x, noise(len(x), generator=self.generator)]
 
 
-def _preparation(
-    model: nn.Module, pixels: Tensor, binarization: Binarization | None
-) -> tuple[Callable[..., Tensor], str]:
-    """How pixels become data, and its name. Raises if the likelihood is not for what it makes."""
-    if binarization is not None and binarization not in get_args(Binarization):
-        raise ValueError(
-            f"fit: expected binarization one of {get_args(Binarization)} or None, got "
-            f"{binarization!r}"
-        )
-    likelihood = getattr(model, "likelihood", None)
-    if not isinstance(likelihood, Likelihood):
-        how = binarization or "dynamic"
-        return partial(binarize, how=how), how
-    its, name = likelihood.binarization, type(likelihood).__name__
-    if binarization is None:
-        x = likelihood.prepare(pixels[:100], generator=torch.Generator(pixels.device))
-        if not likelihood.support.check(x).all():
-            raise ValueError(
-                f"fit: {name}.prepare makes values from {x.min():.3g} to {x.max():.3g}, and it "
-                f"gives a density to {likelihood.remedy}; set {name}.binarization, or write its "
-                f"prepare"
-            )
-        return likelihood.prepare, its
-    if binarization != "none":
-        # 0 and 1 are in [0, 1] too, but a density of grey values fits itself to a few points.
-        fits = likelihood.support.is_discrete
-    else:
-        fits = bool(likelihood.support.check(_values(pixels).float() / 255).all())
-    if not fits:
-        raise ValueError(
-            f"fit: binarization={binarization!r} does not fit {name}, which takes "
-            f"{likelihood.remedy}. Leave binarization out, so that the likelihood prepares the "
-            f"pixels, or choose a likelihood for what {binarization!r} makes"
-        )
-    return partial(binarize, how=binarization), binarization
-
-
-def _values(pixels: Tensor) -> Tensor:
-    """Which of 0 … 255 occur."""
-    found = torch.zeros(256, dtype=torch.bool, device=pixels.device)
-    for some in pixels.split(10_000):
-        found[some.flatten().long()] = True
-    return found.nonzero().flatten()
-
-
 @torch.no_grad()
-def _held_out_loss(
-    model: nn.Module, pixels: Tensor | None, prepare: Callable[..., Tensor]
-) -> float:
-    """The mean loss, eager and in float32, with the same draws after each epoch."""
+def _held_out_loss(model: nn.Module, pixels: Tensor | None, prepare: Prepare, most: int) -> float:
+    """The mean loss, eager and in float32, with the same draws after each epoch.
+
+    At most so many images at a time as a step of training has, because these fit into memory.
+    """
     if pixels is None:
         return math.nan
     generator = torch.Generator(pixels.device).manual_seed(0)
-    total = torch.zeros((), dtype=torch.float64, device=pixels.device)
     batches = _Batches(model, pixels, prepare, generator)
-    model.eval()
-    for rows in batches.order(1000):
-        total += model(*batches.draw(rows)) * len(rows)
-    model.train()
-    return total.item() / len(pixels)
+    modes = [(module, module.training) for module in model.modules()]
+    losses, sizes = [], []
+    try:
+        model.eval()
+        for rows in batches.order(1000):  # drawn so, whatever fits: a draw depends on its size
+            batch = batches.draw(rows)
+            if not all(t.ndim > 1 and t.shape[-2] == len(rows) for t in batch):
+                most = len(rows)  # noise of another shape: nobody knows which part is whose
+            for start in range(0, len(rows), most):
+                some = [t[..., start : start + most, :] for t in batch]
+                losses.append(model(*some))
+                sizes.append(len(some[0]))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    return (torch.stack(losses).cpu().double() @ weights).item() / len(pixels)
 
 
 def _diagnose(
@@ -379,15 +370,6 @@ def _diagnose(
         f"{kept} Try a smaller lr than {lr}, clip=1.0 or precision='float32', and check that the "
         f"likelihood fits the data"
     )
-
-
-def _require_data(pixels: Tensor, name: str) -> None:
-    if pixels.dtype != torch.uint8:
-        raise TypeError(f"fit: expected {name} as uint8 from 0 to 255, got {pixels.dtype}")
-    if pixels.ndim != 2 or len(pixels) == 0:
-        raise ValueError(
-            f"fit: expected {name} of shape [n, pixel] with n > 0, got {tuple(pixels.shape)}"
-        )
 
 
 def _fingerprint(pixels: Tensor | None, folder: str | Path | None) -> str | None:

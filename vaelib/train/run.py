@@ -5,7 +5,6 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 import vaelib
 from vaelib.train import checkpoint
+from vaelib.train.arguments import same_schedule
 from vaelib.train.checkpoint import CheckpointError
 
 T = TypeVar("T")
@@ -132,8 +132,12 @@ class Run:
         tensors, about = checkpoint.read(path)
         for name, mine in self.config.items():
             its = about["config"].get(name)
+            if name == "schedule" and same_schedule(str(its), mine):
+                continue
+            if name == "model":
+                its = checkpoint.plain(str(its))
             if its != mine:
-                its, mine = _first_difference(str(its), str(mine))
+                its, mine = checkpoint.first_difference(str(its), str(mine))
                 raise CheckpointError(
                     f"{path}: belongs to another run: its {name} is {its}, and here it is "
                     f"{mine}; go on with the same settings, or choose another folder"
@@ -179,12 +183,6 @@ class Run:
                 torch.cuda.set_rng_state(self._break["cuda"], self.generator.device)
             self.generator.set_state(self._break["own"])
             self._break = {}
-
-
-def _first_difference(a: str, b: str) -> tuple[str, str]:
-    """The first line that differs, of what may be the description of a whole network."""
-    lines = zip_longest(a.splitlines(), b.splitlines(), fillvalue="missing")
-    return next((x.strip(), y.strip()) for x, y in lines if x != y)
 
 
 def _versions() -> dict[str, str]:
