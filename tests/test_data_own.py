@@ -47,11 +47,12 @@ def test_a_folder_gives_each_pixel_in_the_order_of_names(random, tmp_path):
     (folder / "notes.txt").write_text("not a picture")
     (folder / "0000.png").rename(folder / "0000.PNG")
     found = data.own(folder)
-    assert found.train.tolist() == rows(images[:27])
-    assert found.test.tolist() == rows(images[27:])  # a tenth
+    held_out = [0, 16, 26]  # a tenth, at random
+    assert found.test.tolist() == rows(images[held_out])
+    assert found.train.tolist() == rows(np.delete(images, held_out, 0))
     assert (found.height, found.width) == (5, 7)
     assert found.train.dtype == torch.uint8
-    assert found.notes == ("the last 3 of 30 images are held out",)
+    assert found.notes == ("3 of 30 images, at random, are held out",)
 
 
 def test_colour_becomes_grey_by_its_luminance(random, tmp_path):
@@ -95,15 +96,43 @@ def test_arrays(layout, random, tmp_path):
     images = random.integers(0, 256, (40, 3, 5), dtype=np.uint8)
     if layout == "npz with a split":
         file = npz(tmp_path / "a.npz", train=images[:35], test=images[35:], labels=np.arange(40))
-        split = 35
+        held_out = [35, 36, 37, 38, 39]
     else:
         write = {"npz": lambda p, a: npz(p, images=a, labels=np.arange(40)), "npy": npy}[layout]
-        file, split = write(tmp_path / f"a.{layout}", images), 36
+        file, held_out = write(tmp_path / f"a.{layout}", images), [13, 27, 38, 39]
     found = data.own(file)
-    assert found.train.tolist() == rows(images[:split])
-    assert found.test.tolist() == rows(images[split:])
+    assert found.test.tolist() == rows(images[held_out])
+    assert found.train.tolist() == rows(np.delete(images, held_out, 0))
     assert (found.height, found.width) == (3, 5)
-    assert bool(found.notes) == (split == 36)
+    assert bool(found.notes) == (len(held_out) == 4)
+
+
+def test_a_tenth_of_sorted_images_has_some_of_each_class(tmp_path):
+    """Ten classes of 100 in a row. Each has 10 ± 2.9 of the 100 held out; the last tenth had one.
+
+    The chance of a class to have none is that of drawing 100 others of 1,000, 0.9¹⁰⁰ = 3e-5.
+    """
+    images = np.repeat(np.arange(10, dtype=np.uint8) + 9, 100)[:, None, None] * np.ones((2, 2))
+    found = data.own(npy(tmp_path / "a.npy", images.astype(np.uint8)))
+    counts = (found.test[:, 0, None] == torch.arange(9, 19)).sum(0)
+    assert counts.sum() == 100
+    assert counts.min() > 0
+    assert counts.max() <= 10 + 4 * 2.9
+    assert (found.train[:, 0].diff() < 0).sum() == 0  # in the order in which they came
+    again = data.own(npy(tmp_path / "a.npy", images.astype(np.uint8)))
+    assert torch.equal(again.test, found.test)
+
+
+@pytest.mark.parametrize("high", [0, 1])
+def test_a_folder_of_black_pictures_is_refused(high, random, tmp_path):
+    """A mask of 0 and 1 looks like it, and every pixel would be trained as black."""
+    images = random.integers(0, high + 1, (5, 4, 4), dtype=np.uint8)
+    folder = folder_of(images, tmp_path / "a")
+    message = rf"a: expected pictures .* 0 to 255, got 5 with none above {high}, almost black; mask"
+    with pytest.raises(ValueError, match=message):
+        data.own(folder)
+    Image.fromarray(GREY[0]).save(folder / "0001.png")  # one that is not black
+    assert len(data.own(folder).train) == 3
 
 
 def test_rows_of_pixels_are_a_square_if_they_can_be(tmp_path):
@@ -147,6 +176,9 @@ ACCEPTED = r"expected uint8 of shape \[n, height, width\] or \[n, pixel\] with v
         (GREY / -9.0, ValueError, r"with values -1 to -1"),
         (np.full((5, 4), np.nan), ValueError, r"with values nan to nan"),
         (GREY // 9, ValueError, r"values 1 to 1, almost black: multiply by 255"),
+        (GREY * 0, ValueError, r"values 0 to 0, almost black"),
+        (GREY * 0.0, ValueError, r"float64 .* values 0 to 0, almost black: multiply by 255"),
+        (GREY / 9 / 255, ValueError, r"values 0.003922 to 0.003922, almost black"),
     ],
 )
 def test_another_array_is_refused_by_what_it_is(array, error, got, tmp_path):

@@ -134,7 +134,8 @@ def require_held_out(settings: Settings, source: str, test: Tensor) -> None:
     if fingerprint(test) != settings.held_out:
         raise ValueError(
             f"{source}: the held-out images are not those of the run: the data were changed since, "
-            f"and the model may have been trained on some of them. Bring the old data back (--data "
+            f"or the run is of vaelib 0.1, which held out the last tenth instead of a random one. "
+            f"The model may have been trained on some of them. Bring the old data back (--data "
             f"says where they are), or train again into another --folder"
         )
 

@@ -145,7 +145,7 @@ def _train(command: argparse.ArgumentParser) -> None:
         f"package or the cache has them), or images of your own, all of one size: a folder of PNG "
         f"or JPEG files, a .npz file with arrays train and test, or images, or a .npy file. Arrays "
         f"are uint8 [n, height, width] or [n, pixel], 0 to 255, or floating point in [0, 1]. "
-        f"Without an array test the last tenth is held out, at least 2 images "
+        f"Without an array test a random tenth is held out, at least 2 images "
         f"(default {d['data']})",
     )
     add(

@@ -52,14 +52,16 @@ def own(path: str | Path) -> OwnImages:
             to be a square if the number of pixels is one, and a single row otherwise.
 
     Returns:
-        `OwnImages`. Without an array ``test`` the last tenth is held out, at least two images, so
-        an order by class should be shuffled first. ``notes`` says what was done.
+        `OwnImages`. Without an array ``test`` a random tenth is held out, at least two images,
+        which are the same ones whenever there are as many images; where images come in groups (the
+        frames of a film), give a ``test`` of other groups. ``notes`` says what was done.
 
     Raises:
         FileNotFoundError: if there is nothing at the path.
         TypeError: if an array has another type.
-        ValueError: if arrays, shapes or values are others; names what is accepted and what was got,
-            and in a folder the first file that differs. Pickled arrays are not read.
+        ValueError: if arrays, shapes or values are others, or all are black or nearly so, as masks
+            of 0 and 1 are; names what is accepted and what was got, and in a folder the first file
+            that differs. Pickled arrays are not read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +70,7 @@ def own(path: str | Path) -> OwnImages:
     >>> images.train.shape, images.test.shape, images.height, images.width
     (torch.Size([18, 12]), torch.Size([2, 12]), 3, 4)
     >>> images.notes
-    ('the last 2 of 20 images are held out',)
+    ('2 of 20 images, at random, are held out',)
     """
     path = Path(path)
     notes: list[str] = []
@@ -115,9 +117,10 @@ def _split(path: Path, parts: dict[str, _Pixels], notes: list[str]) -> tuple[_Pi
             f"{path}: expected at least 3 images, because 2 are held out, got {len(values)}"
         )
     held_out = max(2, len(values) // 10)  # of one there is no standard error
-    notes.append(f"the last {held_out} of {len(values)} images are held out")
-    first = len(values) - held_out
-    return _Pixels(values[:first], height, width), _Pixels(values[first:], height, width)
+    notes.append(f"{held_out} of {len(values)} images, at random, are held out")
+    # Files are often sorted by class. This generator of NumPy's is one that no version changes.
+    chosen = np.random.RandomState(0).permutation(len(values)) < held_out
+    return _Pixels(values[~chosen], height, width), _Pixels(values[chosen], height, width)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -163,7 +166,7 @@ def _pixels(array: np.ndarray, name: str, notes: list[str]) -> _Pixels:
             raise ValueError(f"{name}: expected {LAYOUT}; got {got}")
         array = np.rint(array * 255).astype(np.uint8)
         notes.append("grey values in [0, 1] were rounded to 256 levels")
-    elif high <= 1:
+    if array.max() <= 1:
         raise ValueError(f"{name}: expected {LAYOUT}; got {got}, almost black: multiply by 255")
     if array.ndim == 3:
         height, width = shape[1:]
@@ -195,6 +198,12 @@ def _from_folder(folder: Path, notes: list[str]) -> _Pixels:
                 f"{file}: expected {expected} pixels (height x width) as in {files[0].name}, got "
                 f"{got}; bring all images to one size"
             )
+    high = max(image.max() for image in images)
+    if high <= 1:  # masks, whose zeros and ones look alike
+        raise ValueError(
+            f"{folder}: expected pictures with grey values from 0 to 255, got {len(files)} with "
+            f"none above {high}, almost black; masks of 0 and 1 are to be multiplied by 255"
+        )
     height, width = images[0].shape
     return _Pixels(np.stack(images).reshape(len(images), -1), height, width)
 
