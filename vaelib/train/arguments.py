@@ -31,9 +31,10 @@ def positive(name: str, value: Any, most: float = math.inf) -> float:
     """A real number above 0, NumPy's too."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"fit: expected {name} as a number > 0, got {value!r}")
+    value = float(value)
     if not 0 < value <= most:  # NaN is not
         raise ValueError(f"fit: expected {name} > 0 and no more than {most:.3g}, got {value}")
-    return float(value)
+    return value
 
 
 def require_kind(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> None:
