@@ -35,25 +35,24 @@ def hold(folder: str | Path | None, team: Team) -> Iterator[None]:
         UserWarning: if there are no such locks, as on Windows and on some file systems: then
             nothing keeps a second run away.
     """
-    key, problem = None, None
-    if folder is not None and team.rank == 0:
-        key = threading.get_ident(), Path(folder).resolve()
-        if key in _held:
-            key = None
-        else:
-            try:
-                _held[key] = _locked(key[1])
-            except OSError as error:
-                problem = error
+    path = None if folder is None else Path(folder).resolve()
+    key: tuple[int, Path] | None = None
+    problem: OSError | None = None
+    if path is not None and team.rank == 0 and (threading.get_ident(), path) not in _held:
+        key = threading.get_ident(), path
+        try:
+            _held[key] = _locked(path)
+        except OSError as error:
+            problem = error
     problem = team.agree(problem)
     if problem is not None:
         raise problem
     try:
         yield
     finally:
-        file = _held.pop(key, None) if key else None  # not of a child: `_forget` has closed it
-        if key and file is not None:
-            (key[1] / NAME).unlink(missing_ok=True)
+        file = None if key is None else _held.pop(key, None)  # in a child `_forget` did it
+        if path is not None and file is not None:
+            (path / NAME).unlink(missing_ok=True)
             os.close(file)
 
 
