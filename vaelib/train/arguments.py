@@ -126,7 +126,7 @@ def preparation(
         )
     likelihood = getattr(model, "likelihood", None)
     if not isinstance(likelihood, Likelihood):
-        how = binarization or "dynamic"
+        how: Binarization = binarization or "dynamic"
         return partial(binarize, how=how), how
     name = type(likelihood).__name__
     if binarization is None:

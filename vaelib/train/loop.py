@@ -331,7 +331,8 @@ def _held_out_loss(model: nn.Module, pixels: Tensor | None, prepare: Prepare, mo
     generator = torch.Generator(pixels.device).manual_seed(0)
     batches = _Batches(model, pixels, prepare, generator)
     modes = [(module, module.training) for module in model.modules()]
-    losses, sizes = [], []
+    losses: list[Tensor] = []
+    sizes: list[int] = []
     try:
         model.eval()
         for rows in batches.order(1000):  # drawn so, whatever fits: a draw depends on its size

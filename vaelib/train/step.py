@@ -181,7 +181,7 @@ def _quote_library_folders() -> None:
     def quoted(self: BuildOptionsBase) -> list[str]:
         return [shlex.quote(folder) for folder in plain(self)]
 
-    BuildOptionsBase.get_libraries_dirs = quoted
+    BuildOptionsBase.get_libraries_dirs = quoted  # type: ignore[method-assign]
 
 
 def _fork_rng(device: torch.device) -> AbstractContextManager:
