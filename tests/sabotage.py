@@ -562,7 +562,7 @@ BUGS = [
     Bug(
         "cli: grey levels from a decoder for one number a pixel",
         "vaelib/cli/build.py",
-        swap('Kind(Categorical, "none", nets.LevelsDecoder)', 'Kind(Categorical, "none")'),
+        swap("Kind(Categorical, nets.LevelsDecoder)", "Kind(Categorical)"),
         unit("main::test_samples_and_means_are_those_of_the_model"),
         "test_samples_and_means",
     ),
@@ -718,7 +718,10 @@ BUGS = [
     Bug(
         "train: a checkpoint is written over the last one",
         "vaelib/train/checkpoint.py",
-        swap('part = path.with_name(f"{path.name}.part")', "part = path"),
+        swap(
+            'part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")',
+            "part = path\n    part.unlink(missing_ok=True)",
+        ),
         unit("train_resume::test_a_full_disk_leaves_the_last_good_checkpoint"),
         "test_a_full_disk",
     ),
@@ -805,7 +808,7 @@ BUGS = [
     Bug(
         "mypy: a wrong type",
         "vaelib/train/loop.py",
-        swap("(losses.double() @ sizes).item() / len(pixels)", "str(losses)"),
+        swap("(losses.cpu().double() @ sizes).item() / len(pixels)", "str(losses)"),
         ("mypy",),
         "incompatible type",
     ),
