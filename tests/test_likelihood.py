@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import oracles
@@ -10,7 +12,14 @@ import torch
 from scipy import integrate
 
 from vaelib import nets, train
-from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, GreyLevel
+from vaelib.likelihood import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    GreyLevel,
+    TruncatedExponential,
+)
 from vaelib.vae import VAE
 
 D = torch.float64
@@ -54,6 +63,100 @@ def test_the_density_of_a_pixel_integrates_to_one(likelihood, raw):
 
     mass, _ = integrate.quad(density, low, high, epsabs=1e-12, epsrel=1e-12)
     assert mass == pytest.approx(1, abs=1e-9)
+
+
+LOGITS = [0.0, 1e-8, 1e-4, 0.1, 0.4999, 0.5, 0.5001, 1.0, 7.0, 16.0, 20.0, 50.0, 100.0, 500.0]
+both_signs = pytest.mark.parametrize("logit", sorted({s * v for v in LOGITS for s in (-1, 1)}))
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+@precisions
+@both_signs
+def test_a_grey_pixels_density_integrates_to_one_at_every_logit(logit, dtype):
+    """20 Gauss-Legendre nodes in each of 200 cells, in which log p rises by 2.5 at most.
+
+    x is rounded by half a unit in the last place of 1, which |l| multiplies; the rest of log p is
+    a few roundings of numbers that are not larger than |l| or 10.
+    """
+    node, weight = np.polynomial.legendre.leggauss(20)
+    cell = np.arange(200)[:, None]
+    x = torch.as_tensor((cell + (node + 1) / 2) / 200).to(dtype).view(-1, 1)
+    p = ContinuousBernoulli()(torch.tensor([logit], dtype=dtype))
+    density = p.log_prob(x).double().exp().view(200, 20)
+    total = (density @ torch.as_tensor(weight) / 400).sum().item()
+    assert total == pytest.approx(1, abs=(abs(logit) + 40) * torch.finfo(dtype).eps)
+
+
+@precisions
+@both_signs
+def test_a_grey_pixels_density_slope_mean_and_variance_are_exact(logit, dtype):
+    """Against 60 digits, at both edges and between; the second slope is minus the variance."""
+    eps = torch.finfo(dtype).eps
+    x = torch.tensor([[0.0], [0.3], [1.0]], dtype=dtype)
+    raw = torch.full((3, 1), logit, dtype=dtype, requires_grad=True)
+    p = ContinuousBernoulli()(raw)
+    value = p.log_prob(x)
+    (slope,) = torch.autograd.grad(value.sum(), raw, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), raw)
+    exact = np.array(
+        [oracles.truncated_exponential(v, w) for v, w in zip(x, raw.detach(), strict=True)]
+    )
+    log_p, first, mean, variance = exact.T
+    np.testing.assert_allclose(value.detach(), log_p, rtol=4 * eps, atol=4 * eps)
+    np.testing.assert_allclose(slope.detach()[:, 0], first, rtol=4 * eps, atol=8 * eps)
+    np.testing.assert_allclose(p.mean.detach()[:, 0], mean, rtol=4 * eps, atol=4 * eps)
+    # Above ½ two numbers of about 1/l² cancel down to 1/12: at ½, 50 to 1.
+    np.testing.assert_allclose(p.variance.detach()[:, 0], variance, rtol=200 * eps)
+    np.testing.assert_allclose(-bend[:, 0], variance, rtol=400 * eps)
+
+
+@precisions
+@pytest.mark.parametrize("share", [0.0, 1e-30, 1e-6, 0.3, 0.5, 0.999, 1.0])
+def test_the_quantiles_of_a_grey_pixel_are_exact(share, dtype):
+    logits = torch.tensor([s * v for v in LOGITS for s in (-1, 1)], dtype=dtype)
+    shares = torch.full_like(logits, share)
+    found = TruncatedExponential(logits).icdf(shares)
+    pairs = zip(shares, logits, strict=True)
+    expected = [oracles.truncated_exponential_quantile(u, logit) for u, logit in pairs]
+    eps = torch.finfo(dtype).eps
+    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * eps)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_grey_pixels_of_large_logits_are_drawn_as_they_should(generator):
+    """Moments within 4.5 standard errors of the exact ones; 1/500 from an edge at ±500."""
+    n = 100_000
+    logits = torch.tensor([-500.0, -20.0, -0.3, 0.0, 0.3, 20.0, 500.0])
+    with torch.no_grad():
+        x = ContinuousBernoulli().sample(logits.expand(n, -1), generator).double()
+    exact = torch.tensor([oracles.truncated_exponential(0, v)[2:] for v in logits])
+    mean, variance = exact.double().unbind(1)
+    deviation = x - mean
+    assert (deviation.mean(0).abs() < 4.5 * (variance / n).sqrt()).all()
+    squares = deviation.square()
+    assert ((squares.mean(0) - variance).abs() < 4.5 * squares.std(0) / n**0.5).all()
+    torch.manual_seed(3)
+    drawn = ContinuousBernoulli()(logits.double()).sample((n,))
+    assert drawn.shape == (n, 7)
+    assert ((drawn - mean).mean(0).abs() < 4.5 * (variance / n).sqrt()).all()
+
+
+COMPILE = """
+import torch
+from vaelib.likelihood import ContinuousBernoulli
+torch.manual_seed(0)
+x, raw = torch.rand(5, 6), (20 * torch.randn(5, 6)).requires_grad_()
+density = lambda r: ContinuousBernoulli()(r).log_prob(x)
+both = density(raw), torch.compile(density, fullgraph=True, backend="aot_eager")(raw)
+torch.testing.assert_close(*both)
+torch.testing.assert_close(*(torch.autograd.grad(value.sum(), raw) for value in both))
+"""
+
+
+def test_the_density_of_grey_pixels_is_traced_as_a_whole():
+    """As `train.fit(compile=True)` asks, up to the C++ compiler; without the checks of shapes."""
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @each_small
