@@ -262,6 +262,32 @@ def test_all_pairs_equal_one_by_one(likelihood, generator):
             torch.testing.assert_close(pairs[i, j], likelihood(raw[j]).log_prob(x[i]))
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "scale"),
+    [(Bernoulli(), 500.0), (ContinuousBernoulli(), 500.0), (Gaussian(-10.0), 1.0)],
+    ids=lambda m: type(m).__name__,
+)
+def test_all_pairs_in_single_precision(likelihood, scale, generator):
+    """Where x is likely, and large sums would cancel to a small log p.
+
+    With terms of one sign, a sum of 784 errs by 784 roundings of itself at most, and mostly by
+    their root, 28; each term has three more.
+    """
+    raw = scale * torch.randn(40, 784, generator=generator)
+    x = (raw[:10] > 0).float()
+    if isinstance(likelihood, Gaussian):
+        x = raw[:10] + math.exp(-5) * torch.randn(10, 784, generator=generator)
+    elif isinstance(likelihood, ContinuousBernoulli):
+        x = (x - 1e-3 * torch.rand(10, 784, generator=generator)).abs()
+    pairs = likelihood.float().log_prob_pairs(x, raw)
+    exact = torch.stack([likelihood.double()(raw.double()).log_prob(row.double()) for row in x])
+    constant = 784 * (9.1 if isinstance(likelihood, Gaussian) else math.log(500))
+    np.testing.assert_allclose(
+        pairs.detach(), exact.detach(), rtol=4e-6, atol=4e-6 + 1e-7 * constant
+    )
+    assert exact.diagonal().min() > -1000  # the likely ones
+
+
 def test_bernoulli_equals_pixel_by_pixel(generator):
     x = torch.randint(2, (5, 6), generator=generator).double()
     logits = 8 * torch.randn(5, 6, generator=generator, dtype=D)

@@ -98,8 +98,14 @@ class Bernoulli(Likelihood):
         return torch.bernoulli(raw.sigmoid(), generator=generator)
 
     def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        r"""As $x^\top \ell - \sum \log(1 + e^{\ell})$: a matrix product, no 3-D tensor."""
-        return x @ raw.mT - softplus(raw).sum(-1)
+        r"""As $-x^\top \log(1 + e^{-\ell}) - (1 - x)^\top \log(1 + e^\ell)$: two products.
+
+        No 3-D tensor, and terms of one sign: in $x^\top \ell - \sum \log(1 + e^\ell)$ two large
+        sums cancel where x is likely.
+        """
+        zero = softplus(raw)
+        one = softplus(-raw)
+        return -(x @ one.mT + (1 - x) @ zero.mT)
 
 
 class ContinuousBernoulli(Likelihood):
@@ -266,10 +272,19 @@ class Gaussian(Likelihood):
         return raw + torch.exp(0.5 * self.logvar) * eps
 
     def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
-        """As a matrix product: the square of the distance is a sum of two norms and a product."""
-        squared = x.square().sum(-1, keepdim=True) - 2 * x @ raw.mT + raw.square().sum(-1)
+        """As a matrix product: the square of the distance is a sum of two norms and a product.
+
+        They cancel where x is likely, and what is left is divided by the variance, so they are
+        computed in double precision.
+        """
+        # Apple's GPUs have none: there a common shift takes away what it can.
+        wide = raw.dtype if raw.device.type == "mps" else torch.float64
+        a, b = x.to(wide), raw.to(wide)
+        centre = b.mean(0).detach()
+        a, b = a - centre, b - centre
+        squared = a.square().sum(-1, keepdim=True) - 2 * a @ b.mT + b.square().sum(-1)
         constant = x.shape[-1] * (math.log(2 * math.pi) + self.logvar)
-        return -0.5 * (squared * torch.exp(-self.logvar) + constant)
+        return -0.5 * ((squared * torch.exp(-self.logvar)).to(raw.dtype) + constant)
 
 
 class GreyLevel(Distribution):
