@@ -89,7 +89,42 @@ def test_registered_divergences_equal_torchs_own(generator):
 def test_diagonal_normal_density(generator):
     loc, logvar, z = (draw(generator, 5, 3) for _ in range(3))
     expected = oracles.normal_log_density(z, loc, np.exp(0.5 * logvar.numpy()))
-    np.testing.assert_allclose(DiagonalNormal(loc, logvar).log_prob(z), expected, rtol=1e-12)
+    q = DiagonalNormal(loc, logvar)
+    np.testing.assert_allclose(q.log_prob(z), expected, rtol=1e-12)
+    np.testing.assert_allclose(q.stddev, np.exp(0.5 * logvar.numpy()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("logvar", [-200.0, -120.0, 0.0, 120.0, 200.0])
+def test_extreme_variances(logvar, dtype):
+    """e^100 is infinite in float32, and 0 times it nan: equal normals differ by 0, with gradients.
+
+    A difference of 1.5 standard deviations, 5e-44 at a logvar of -200, is rounded like nothing
+    else, so it is measured in float64 from what the tensors hold.
+    """
+    v = torch.full((1, 3), logvar, dtype=dtype, requires_grad=True)
+    loc = torch.zeros(1, 3, dtype=dtype, requires_grad=True)
+    q, p = DiagonalNormal(loc, v), DiagonalNormal(loc.detach(), v.detach())
+    full = MultivariateNormal(p.loc, scale_tril=torch.diag_embed(torch.exp(0.5 * p.logvar)))
+    pairs = [(q, p), (p, q)]
+    if dtype == torch.float64 or abs(logvar) < 150:  # a full matrix has no logvar to keep
+        pairs += [(q, full), (full, q)]
+    for a, b in pairs:
+        kl = kl_divergence(a, b)
+        assert kl.item() == pytest.approx(0, abs=100 * torch.finfo(dtype).eps)
+        for slope in torch.autograd.grad(kl.sum(), (loc, v)):
+            np.testing.assert_allclose(slope, 0, atol=1e-6)
+    unit = MultivariateNormal(p.loc, torch.eye(3, dtype=dtype))
+    if logvar < 0:
+        exact = 1.5 * (-logvar - 1 + math.exp(logvar))
+        assert kl_divergence(q, unit).item() == pytest.approx(exact, rel=1e-6)
+    z = (1.5 * torch.exp(0.5 * v)).detach()
+    if logvar < 170 or dtype == torch.float64:  # beyond, z has no float32
+        eps = z.double() / math.exp(logvar / 2)
+        exact = (-0.5 * (eps.square() + logvar + math.log(2 * math.pi))).sum(-1)
+        np.testing.assert_allclose(q.log_prob(z).detach(), exact, rtol=1e-6)
+        for slope in torch.autograd.grad(q.log_prob(z).sum(), v):
+            np.testing.assert_allclose(slope, 0.5 * (eps.square() - 1), rtol=1e-5)
 
 
 def test_monte_carlo_value_and_standard_error(generator):
@@ -225,6 +260,28 @@ def test_reverse_fit_equals_a_search_from_the_same_start(width, loc, scale, valu
     assert kl_line(q.log_prob(LINE[:, None]), log_p, LINE).item() == pytest.approx(value, abs=1e-3)
     assert (start.loc.item(), start.stddev.item()) == pytest.approx((loc, scale))
     assert not q.loc.requires_grad
+
+
+def test_uneven_points_are_refused():
+    """Weighted as if they were even, these gave a mean of 0.65 and not 0."""
+    log_p = Normal(0.0, 1.0).log_prob
+    uneven = torch.cat([torch.linspace(-8, 0, 101), torch.linspace(0, 8, 1001)[1:]])
+    start = one(0.0, 0.9)
+    for points in (uneven, LINE.flip(0)):
+        with pytest.raises(ValueError, match=r"fit_forward: expected evenly spaced, ascending po"):
+            fit_forward(log_p(points), points)
+        with pytest.raises(ValueError, match=r"kl_line: .* got steps from .* use torch.linspace"):
+            kl_line(log_p(points), log_p(points), points)
+        with pytest.raises(ValueError, match="evenly spaced"):
+            fit_reverse(log_p(points), points, start)
+    for points in (torch.linspace(-9, 9, 100_001), torch.arange(-900, 901) * 0.01):
+        q = fit_forward(log_p(points), points)
+        assert (q.loc.item(), q.stddev.item()) == pytest.approx((0, 1), abs=1e-4)
+        assert kl_line(log_p(points), log_p(points) - 1, points).item() == pytest.approx(1, 1e-4)
+    with pytest.raises(ValueError, match=r"p wider than the cells, got .* 0 in steps of 0\.02"):
+        fit_forward(Normal(0.0, 1e-4).log_prob(LINE), LINE)
+    with pytest.raises(ValueError, match=r"at least 2 points z, got 1"):
+        fit_forward(torch.zeros(1), torch.zeros(1))
 
 
 @pytest.mark.usefixtures("plain_errors")

@@ -1,11 +1,12 @@
 """KL divergences between normals in closed form, and the family that every encoder returns."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.distributions.kl import register_kl
 
 __all__ = ["DiagonalNormal", "kl_normal", "kl_standard_normal"]
@@ -43,6 +44,12 @@ class DiagonalNormal(Independent):
         """The same normal for each of a batch, ``[*batch_shape, latent]``, without a copy."""
         shape = (*batch_shape, self.loc.shape[-1])
         return DiagonalNormal(self.loc.expand(shape), self.logvar.expand(shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log-density, summed over the last axis, nats."""
+        # From logvar: in float32 the variance that torch divides by is 0 below a logvar of -103.
+        squared = _in_units(value - self.loc, self.logvar).square()
+        return -0.5 * (squared + self.logvar + math.log(2 * math.pi)).sum(-1)
 
 
 def kl_standard_normal(
@@ -108,7 +115,7 @@ def kl_normal(
     tensor([0.5000])
     """
     _require_same_shape(loc_q=loc_q, logvar_q=logvar_q, loc_p=loc_p, logvar_p=logvar_p)
-    return kl_standard_normal((loc_q - loc_p) * torch.exp(-0.5 * logvar_p), logvar_q - logvar_p)
+    return kl_standard_normal(_in_units(loc_q - loc_p, logvar_p), logvar_q - logvar_p)
 
 
 @register_kl(DiagonalNormal, DiagonalNormal)
@@ -119,18 +126,33 @@ def _kl_diagonal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 
 @register_kl(DiagonalNormal, MultivariateNormal)
 def _kl_diagonal_full(q: DiagonalNormal, p: MultivariateNormal) -> Tensor:
-    return kl_divergence(_full(q), p)
+    own = torch.diag_embed(torch.exp(0.5 * q.logvar))
+    shift = (q.loc - p.loc)[..., None]
+    batch = torch.broadcast_shapes(own.shape[:-2], shift.shape[:-2], p.batch_shape)
+    columns = torch.cat([t.expand(*batch, -1, -1) for t in (own, shift)], -1)
+    whitened = torch.linalg.solve_triangular(p.scale_tril, columns, upper=False)
+    squared = whitened.square().sum((-2, -1))
+    return 0.5 * (squared - (q.logvar + 1).sum(-1)) + _log_diagonal(p.scale_tril)
 
 
 @register_kl(MultivariateNormal, DiagonalNormal)
 def _kl_full_diagonal(q: MultivariateNormal, p: DiagonalNormal) -> Tensor:
-    return kl_divergence(q, _full(p))
+    spread = _in_units(q.scale_tril, p.logvar[..., None]).square().sum((-2, -1))
+    shift = _in_units(q.loc - p.loc, p.logvar).square().sum(-1)
+    return 0.5 * (spread + shift + (p.logvar - 1).sum(-1)) - _log_diagonal(q.scale_tril)
 
 
-def _full(d: DiagonalNormal) -> MultivariateNormal:
-    return MultivariateNormal(
-        d.loc, scale_tril=torch.diag_embed(torch.exp(0.5 * d.logvar)), validate_args=False
-    )
+def _log_diagonal(root: Tensor) -> Tensor:
+    return root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _in_units(difference: Tensor, logvar: Tensor) -> Tensor:
+    """A difference in standard deviations, by the root of 1/σ twice.
+
+    At a logvar of -200 1/σ itself is infinite in float32, and no difference would be nan of them.
+    """
+    root = torch.exp(-0.25 * logvar)
+    return difference * root * root
 
 
 def _require_same_shape(**tensors: Tensor) -> None:

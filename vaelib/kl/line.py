@@ -30,7 +30,8 @@ def kl_line(
         Shape ``[*batch]``, nats.
 
     Raises:
-        ValueError: if q does not sum to 1 within 0.0001: the line is too short, or a cell too wide.
+        ValueError: if the points are not evenly spaced and ascending, or if q does not sum to 1
+            within 0.0001: the line is too short, or a cell too wide.
 
     >>> from torch.distributions import Normal
     >>> z = torch.linspace(-8.0, 8.0, 401)
@@ -38,7 +39,7 @@ def kl_line(
     >>> round(kl_line(log_q, log_p, z).item(), 3), round(kl_line(log_p, log_q, z).item(), 3)
     (0.818, 2.807)
     """
-    step = z[1] - z[0]
+    step = _step("kl_line", z)
     q = log_q.exp()
     total = (q.sum(-1) * step).detach()
     if not bool(((total - 1).abs() < 1e-4).all()):
@@ -64,15 +65,26 @@ def fit_forward(log_p: Float[Tensor, " cells"], z: Float[Tensor, " cells"]) -> D
     Returns:
         A normal over one dimension, ``loc`` and ``logvar`` of shape ``[1]``.
 
+    Raises:
+        ValueError: if the points are not evenly spaced and ascending, or if p is narrower than
+            their cells: then a sum over them does not know its variance.
+
     >>> from torch.distributions import Normal
     >>> z = torch.linspace(-9.0, 9.0, 901)
     >>> q = fit_forward(Normal(1.0, 0.5).log_prob(z), z)
     >>> round(q.loc.item(), 3), round(q.stddev.item(), 3)
     (1.0, 0.5)
     """
-    p = torch.softmax(log_p, -1)  # the probability of each cell
+    step = _step("fit_forward", z)
+    p = torch.softmax(log_p, -1)  # the probability of each cell, as all have one width
     loc = (p * z).sum()
-    return DiagonalNormal(loc[None], (p * (z - loc) ** 2).sum().log()[None])
+    variance = (p * (z - loc) ** 2).sum()
+    if not bool(variance > (0.5 * step) ** 2):
+        raise ValueError(
+            f"fit_forward: expected p wider than the cells, got a standard deviation of "
+            f"{variance.sqrt().item():.3g} in steps of {step.item():.3g}; take smaller steps"
+        )
+    return DiagonalNormal(loc[None], variance.log()[None])
 
 
 def fit_reverse(
@@ -114,3 +126,19 @@ def fit_reverse(
         with torch.no_grad():
             theta -= lr * slope
     return DiagonalNormal(*theta.detach())
+
+
+def _step(function: str, z: Tensor) -> Tensor:
+    """The distance of the points, which must be one: a sum over cells counts all alike."""
+    if len(z) < 2:
+        raise ValueError(f"{function}: expected at least 2 points z, got {len(z)}")
+    step = (z[-1] - z[0]) / (len(z) - 1)
+    # A point that was computed in single precision may be off by a few units in its last place.
+    rounding = 4 * torch.finfo(torch.float32).eps * z.abs().max()
+    off = (z.diff() - step).abs().max()
+    if not bool((step > 0) & (off <= 1e-3 * step + rounding)):
+        raise ValueError(
+            f"{function}: expected evenly spaced, ascending points z, got steps from "
+            f"{z.diff().min().item():.4g} to {z.diff().max().item():.4g}; use torch.linspace"
+        )
+    return step
