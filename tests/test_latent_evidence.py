@@ -159,3 +159,30 @@ def test_estimates_differentiate(linear_gaussian, generator):
     (got,) = torch.autograd.grad(importance_sampling(model, x, q, z).log_evidence, bias)
     (want,) = torch.autograd.grad(model.log_evidence(x), bias)
     torch.testing.assert_close(got, want, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shift", [-1234567.8, -1000.0, 0.0, 1e6])
+def test_a_shift_of_log_weights_changes_neither_error_nor_sample_size(shift, dtype, generator):
+    """Seven equal weights are seven, however small; spread ones keep their digits."""
+    log_w = torch.full((7,), shift, dtype=dtype)
+    assert effective_sample_size(log_w).item() == pytest.approx(7)
+    assert evidence_estimate(log_w).standard_error.item() == 0
+    # Multiples of 1/8, which float32 adds to -1234567.75 without an error.
+    spread = (8 * torch.randn(50, 3, generator=generator)).round() / 8
+    shift = round(8 * shift) / 8
+    near, far = (evidence_estimate((spread + s).to(dtype)) for s in (0.0, shift))
+    w = spread.double().exp().numpy()
+    exact_size = w.sum(0) ** 2 / (w**2).sum(0)
+    exact_error = w.std(0, ddof=1) / w.mean(0) / math.sqrt(50)
+    for estimate in (near, far):
+        np.testing.assert_allclose(estimate.effective_sample_size, exact_size, rtol=1e-5)
+        np.testing.assert_allclose(estimate.standard_error, exact_error, rtol=1e-5)
+
+
+def test_no_weight_at_all_is_no_evidence():
+    """Every weight 0: log p(x) is estimated as -inf, and nothing says how well."""
+    estimate = evidence_estimate(torch.full((4,), -torch.inf))
+    assert estimate.log_evidence.item() == -math.inf
+    assert math.isnan(estimate.standard_error.item())
+    assert math.isnan(estimate.effective_sample_size.item())

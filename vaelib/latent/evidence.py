@@ -126,7 +126,14 @@ def effective_sample_size(log_w: Float[Tensor, "samples *batch"]) -> Float[Tenso
     >>> effective_sample_size(torch.tensor([0.0, 0.0, -torch.inf, -torch.inf]))
     tensor(2.)
     """
-    return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+    w = _relative(log_w)
+    return w.sum(0).square() / w.square().sum(0)
+
+
+def _relative(log_w: Tensor) -> Tensor:
+    """The weights over the largest of them: logs of -1e6 have no digits for their spread."""
+    top = log_w.detach().amax(0)
+    return torch.exp(log_w - torch.where(top.isfinite(), top, torch.zeros_like(top)))
 
 
 class EvidenceEstimate(NamedTuple):
@@ -161,16 +168,14 @@ def evidence_estimate(log_w: Float[Tensor, "samples *batch"]) -> EvidenceEstimat
     >>> evidence_estimate(torch.log(torch.tensor([1.0, 3.0]))).log_evidence.exp()
     tensor(2.)
     """
-    if len(log_w) < 2:
+    if log_w.ndim == 0 or len(log_w) < 2:
         raise ValueError(
             f"evidence_estimate: expected at least 2 samples along the first axis to estimate a "
             f"standard error, got log-weights of shape {tuple(log_w.shape)}"
         )
-    log_evidence = log_mean_exp(log_w)
-    relative = torch.exp(log_w - log_evidence)  # w / mean(w): its mean is 1
-    return EvidenceEstimate(
-        log_evidence, relative.std(0) / math.sqrt(len(log_w)), effective_sample_size(log_w)
-    )
+    w = _relative(log_w)
+    standard_error = w.std(0) / (math.sqrt(len(w)) * w.mean(0))
+    return EvidenceEstimate(log_mean_exp(log_w), standard_error, effective_sample_size(log_w))
 
 
 @runtime_checkable
