@@ -1,6 +1,7 @@
 """elbo: log-weights and bounds on the linear Gaussian, where every value is a closed form."""
 
 import math
+import re
 
 import numpy as np
 import oracles
@@ -159,3 +160,15 @@ def test_surrogate_survives_weights_that_do_not_fit_into_a_float():
     share = 1 / (1 + math.exp(-1))
     expected = torch.tensor([-1000 * share - 1001 * (1 - share)])
     torch.testing.assert_close(importance_weighted_surrogate(log_w), expected)
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_a_forgotten_axis_of_samples_is_refused(model, x, q):
+    """One draw for each of 2 data was averaged over the data; a z of one latent was broadcast."""
+    for name, function in (("terms", terms), ("log_weights", log_weights)):
+        for z in (q.rsample(), q.rsample((5,))[..., :1], q.rsample((5,))[:, :1]):
+            message = rf"{name}: expected z of shape \[samples, 2, 3\], samples first, got "
+            with pytest.raises(ValueError, match=message + re.escape(str(tuple(z.shape)))):
+                function(model, x, q, z)
+        one = function(model, x, q, q.rsample().unsqueeze(0))
+        assert torch.as_tensor(one[0]).shape[-1:] == (2,)

@@ -284,6 +284,32 @@ def test_uneven_points_are_refused():
         fit_forward(torch.zeros(1), torch.zeros(1))
 
 
+@pytest.mark.parametrize("estimate", [kl_monte_carlo, kl_monte_carlo_k3])
+def test_a_forgotten_axis_of_samples_is_refused(estimate, generator):
+    """20 data with one draw each were 20 draws of one datum."""
+    q = DiagonalNormal(draw(generator, 20, 4), draw(generator, 20, 4))
+    p = DiagonalNormal(draw(generator, 4), draw(generator, 4))
+    message = r"shape \[samples, 20, 4\], samples first, got \(20, 4\); .*unsqueeze\(0\)"
+    for pair in ((q, p), (p, q)):
+        with pytest.raises(ValueError, match=message):
+            estimate(*pair, q.rsample())
+        with pytest.raises(ValueError, match=r"samples, 20, 4\], samples first, got \(5, 20, 1\)"):
+            estimate(*pair, q.rsample((5,))[..., :1])
+        assert estimate(*pair, q.rsample((5,))).mean.shape == (20,)
+
+
+def test_another_number_of_latents_is_refused(generator):
+    """One value for four latents, and one latent for four, were broadcast."""
+    q = DiagonalNormal(draw(generator, 20, 4), draw(generator, 20, 4))
+    one_latent = DiagonalNormal(draw(generator, 1), draw(generator, 1))
+    with pytest.raises(ValueError, match=r"value of shape \[\*batch, 4\], got \(20, 1\)"):
+        q.log_prob(torch.zeros(20, 1))
+    full = MultivariateNormal(torch.zeros(1), torch.eye(1))
+    for a, b in ((q, one_latent), (one_latent, q), (q, full), (full, q)):
+        with pytest.raises(ValueError, match="over one space, got one over"):
+            kl_divergence(a, b)
+
+
 @pytest.mark.usefixtures("plain_errors")
 def test_errors_say_what_was_expected_and_got():
     with pytest.raises(ValueError, match=r"one shape .* loc \(3, 2\), logvar \(2,\)"):

@@ -174,3 +174,26 @@ def test_a_nonlinear_model_with_a_linear_function_is_the_linear_one(generator):
     assert abs(z.var().item() - 1) < 5 * math.sqrt(2 / 2000)
     with pytest.raises(ValueError, match=r"variance > 0 and latent ≥ 1, got 0.0 and 1"):
         NonlinearGaussian(torch.sin, latent=1, variance=0.0)
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_x_and_z_of_another_size_are_refused(linear_gaussian):
+    """One pixel would count for all five, one latent for all three."""
+    fold = NonlinearGaussian(lambda z: torch.cat([z, z.abs()], -1), 3, 0.25)
+    zeros = torch.zeros
+    for model, pixels in ((linear_gaussian, 5), (fold, 6)):
+        dtype = torch.float64 if model is linear_gaussian else torch.float32
+        for x, z in (
+            (zeros(20, 1), zeros(20, 3)),
+            (zeros(20, pixels), zeros(20, 1)),
+            (zeros(20, pixels), zeros(7, 3)),
+            (zeros(()), zeros(20, 3)),
+        ):
+            for function in (model.log_likelihood, model.log_joint):
+                # torch multiplies no matrices of other sizes, and says so itself.
+                with pytest.raises((ValueError, RuntimeError)) as refused:
+                    function(x.to(dtype), z.to(dtype))
+                if z.shape[1] == 3:
+                    assert f"[*batch, {pixels}] and z [*samples" in str(refused.value)
+        pairs = model.log_joint(zeros(20, 1, pixels, dtype=dtype), zeros(7, 3, dtype=dtype))
+        assert pairs.shape == (20, 7)

@@ -186,3 +186,19 @@ def test_no_weight_at_all_is_no_evidence():
     assert estimate.log_evidence.item() == -math.inf
     assert math.isnan(estimate.standard_error.item())
     assert math.isnan(estimate.effective_sample_size.item())
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_a_forgotten_axis_of_samples_is_refused(linear_gaussian):
+    """One z for each of 4 data was 4 samples for all of them."""
+    x, z = linear_gaussian.sample(4)
+    q = linear_gaussian.posterior(x)
+    message = r"expected z of shape \[samples, 4, 3\], samples first, got \(4, 3\)"
+    with pytest.raises(ValueError, match="prior_sampling: " + message):
+        prior_sampling(linear_gaussian, x, z)
+    with pytest.raises(ValueError, match="importance_sampling: " + message):
+        importance_sampling(linear_gaussian, x, q, z)
+    shared = torch.randn(6, 1, 3, dtype=D)  # allowed of the prior, which is the same for all
+    assert prior_sampling(linear_gaussian, x, shared).log_evidence.shape == (4,)
+    with pytest.raises(ValueError, match=r"samples first, got \(6, 1, 3\)"):
+        importance_sampling(linear_gaussian, x, q, shared)

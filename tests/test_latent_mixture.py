@@ -165,3 +165,16 @@ def test_em_for_ppca_rises_to_the_closed_form(linear_gaussian, generator):
     torch.testing.assert_close(
         m.weight @ m.weight.mT, best.weight @ best.weight.mT, rtol=0, atol=1e-2
     )
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_x_and_k_of_another_size_are_refused():
+    """x of one pixel for two was broadcast, and fewer k than x were gathered."""
+    loc, eye = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.eye(2).expand(2, 2, 2)
+    model = GaussianMixture(torch.tensor([0.5, 0.5]), loc, eye)
+    for function in (model.log_evidence, model.posterior, model.statistics, model.em_step):
+        for x in (torch.zeros(20, 1), torch.zeros(0, 2)):
+            with pytest.raises(ValueError, match=r"x of shape \[\*batch, 2\] and not empty, got"):
+                function(x)
+    with pytest.raises(ValueError, match=r"one k for each x, of shape \(20,\), got \(3,\)"):
+        model.log_joint(torch.zeros(20, 2), torch.zeros(3, dtype=torch.long))

@@ -319,3 +319,23 @@ def test_bad_parts_are_refused():
         small_vae().decode(torch.zeros(5, 2).double())
     with pytest.raises(ValueError, match="eps"):
         small_vae().terms(torch.zeros(5, 6).double(), torch.zeros(5, 2).double())
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_the_likelihood_looks_at_x():
+    """Of 9 pixels it took one, and sevens for zeros and ones."""
+    model = VAE(nets.MLPEncoder(9, 2), nets.MLPDecoder(2, 9))
+    z = torch.zeros(20, 2)
+    for function in (model.log_likelihood, model.log_joint):
+        with pytest.raises(ValueError, match=r"x of shape \[\*batch, 9\].* got x \(20, 1\) and z"):
+            function(torch.zeros(20, 1), z)
+        with pytest.raises(ValueError, match=r"got x \(3, 9\) and z \(20, 2\)"):
+            function(torch.zeros(3, 9), z)
+        with pytest.raises(ValueError, match=r"z \[\*samples, \*batch, 2\], got .* z \(20, 1\)"):
+            function(torch.zeros(20, 9), z[:, :1])
+        with pytest.raises(ValueError, match=r"only 0 and 1 .*7 … 7"):
+            function(torch.full((20, 9), 7.0), z)
+        with pytest.raises(TypeError, match="uint8"):
+            function(torch.zeros(20, 9, dtype=torch.uint8), z)
+        assert function(torch.zeros(20, 1, 9), torch.zeros(7, 2)).shape == (20, 7)
+        assert function(torch.zeros(9), torch.zeros(7, 2)).shape == (7,)

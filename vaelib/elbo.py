@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from vaelib.kl.monte_carlo import require_samples
 from vaelib.latent import LatentVariableModel
 
 __all__ = [
@@ -49,11 +50,15 @@ def log_weights(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tenso
         model: gives ``log_joint``.
         x: data, shape ``[batch, pixels]``.
         q: a distribution over z for each datum, batch shape ``[batch]``.
-        z: samples of q, shape ``[*samples, batch, latent]``.
+        z: samples of q, shape ``[samples, batch, latent]``, or with further axes in front.
 
     Returns:
-        Shape ``[*samples, batch]``, nats.
+        Shape ``[samples, batch]``, nats: what `elbo` and `importance_weighted_bound` take.
+
+    Raises:
+        ValueError: if z is not of that shape; see `terms`.
     """
+    _require_samples("log_weights", x, q, z)
     return model.log_joint(x, z) - q.log_prob(z)
 
 
@@ -66,7 +71,7 @@ def elbo(log_w: Float[Tensor, "samples *batch"]) -> Float[Tensor, "*batch"]:
     Unbiased for any number of samples. A single estimate can lie above log p(x); the mean cannot.
 
     Args:
-        log_w: log-weights, shape ``[samples, *batch]``.
+        log_w: log-weights, shape ``[samples, *batch]``; a single axis is that of the samples.
 
     Returns:
         Shape ``[*batch]``, nats.
@@ -141,7 +146,17 @@ def terms(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tensor) -> 
         Both terms, each of shape ``[batch]``, nats; their difference estimates the ELBO without
         bias, and usually with less noise than `elbo`, because only one term is sampled.
 
+    Raises:
+        ValueError: if z is not of that shape. Without its first axis the mean would go over the
+            batch, and with a last one of size 1 all latents would share a value.
+
     References:
         Kingma and Welling (arXiv:1312.6114), equation 3.
     """
+    _require_samples("terms", x, q, z)
     return Terms(model.log_likelihood(x, z).mean(0), kl_divergence(q, model.prior))
+
+
+def _require_samples(function: str, x: Tensor, q: Distribution, z: Tensor) -> None:
+    batch = torch.broadcast_shapes(x.shape[:-1], q.batch_shape)
+    require_samples(function, z, torch.Size(batch), q.event_shape)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.kl import register_kl
 
 __all__ = ["DiagonalNormal", "kl_normal", "kl_standard_normal"]
@@ -46,7 +46,16 @@ class DiagonalNormal(Independent):
         return DiagonalNormal(self.loc.expand(shape), self.logvar.expand(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log-density, summed over the last axis, nats."""
+        """The log-density, summed over the last axis, nats.
+
+        Raises:
+            ValueError: if that axis has another size: one of size 1 would count for all.
+        """
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"DiagonalNormal: expected a value of shape [*batch, {self.event_shape[0]}], got "
+                f"{tuple(value.shape)}"
+            )
         # From logvar: in float32 the variance that torch divides by is 0 below a logvar of -103.
         squared = _in_units(value - self.loc, self.logvar).square()
         return -0.5 * (squared + self.logvar + math.log(2 * math.pi)).sum(-1)
@@ -120,12 +129,14 @@ def kl_normal(
 
 @register_kl(DiagonalNormal, DiagonalNormal)
 def _kl_diagonal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    _require_same_size(q, p)
     shape = torch.broadcast_shapes(q.logvar.shape, p.logvar.shape)
     return kl_normal(*(t.expand(shape) for t in (q.loc, q.logvar, p.loc, p.logvar)))
 
 
 @register_kl(DiagonalNormal, MultivariateNormal)
 def _kl_diagonal_full(q: DiagonalNormal, p: MultivariateNormal) -> Tensor:
+    _require_same_size(q, p)
     own = torch.diag_embed(torch.exp(0.5 * q.logvar))
     shift = (q.loc - p.loc)[..., None]
     batch = torch.broadcast_shapes(own.shape[:-2], shift.shape[:-2], p.batch_shape)
@@ -137,9 +148,18 @@ def _kl_diagonal_full(q: DiagonalNormal, p: MultivariateNormal) -> Tensor:
 
 @register_kl(MultivariateNormal, DiagonalNormal)
 def _kl_full_diagonal(q: MultivariateNormal, p: DiagonalNormal) -> Tensor:
+    _require_same_size(q, p)
     spread = _in_units(q.scale_tril, p.logvar[..., None]).square().sum((-2, -1))
     shift = _in_units(q.loc - p.loc, p.logvar).square().sum(-1)
     return 0.5 * (spread + shift + (p.logvar - 1).sum(-1)) - _log_diagonal(q.scale_tril)
+
+
+def _require_same_size(q: Distribution, p: Distribution) -> None:
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"kl_divergence: expected two distributions over one space, got one over "
+            f"{tuple(q.event_shape)} and one over {tuple(p.event_shape)}"
+        )
 
 
 def _log_diagonal(root: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def kl_monte_carlo(q: Distribution, p: Distribution, z: Tensor) -> MonteCarlo:
         Mean and standard error over the first axis, each of shape ``[*batch]``, in nats.
 
     Raises:
-        ValueError: if there are fewer than two samples.
+        ValueError: if z is not of that shape (without its first axis, the mean would go over the
+            batch), or if there are fewer than two samples.
 
     >>> from vaelib.kl import DiagonalNormal
     >>> q = DiagonalNormal(torch.ones(1), torch.zeros(1))
@@ -41,7 +42,7 @@ def kl_monte_carlo(q: Distribution, p: Distribution, z: Tensor) -> MonteCarlo:
     >>> bool(abs(mean - 0.5) < 4 * standard_error)
     True
     """
-    _require_two(z)
+    _require_two("kl_monte_carlo", q, p, z)
     return _mean_and_error(q.log_prob(z) - p.log_prob(z))
 
 
@@ -63,6 +64,9 @@ def kl_monte_carlo_k3(q: Distribution, p: Distribution, z: Tensor) -> MonteCarlo
     Returns:
         Mean and standard error, as `kl_monte_carlo`.
 
+    Raises:
+        ValueError: as `kl_monte_carlo`.
+
     References:
         Schulman, Approximating KL Divergence (2020), http://joschu.net/blog/kl-approx.html.
 
@@ -75,16 +79,33 @@ def kl_monte_carlo_k3(q: Distribution, p: Distribution, z: Tensor) -> MonteCarlo
     >>> bool(standard_error < kl_monte_carlo(q, p, z).standard_error / 10)
     True
     """
-    _require_two(z)
+    _require_two("kl_monte_carlo_k3", q, p, z)
     log_r = p.log_prob(z) - q.log_prob(z)
     return _mean_and_error(torch.expm1(log_r) - log_r)
 
 
-def _require_two(z: Tensor) -> None:
+def require_samples(function: str, z: Tensor, batch: torch.Size, event: torch.Size) -> None:
+    """Raise unless z has an axis of samples in front of those of the data and of one z.
+
+    A forgotten one is no error of its own accord: what is meant to be averaged over samples would
+    be averaged over the data.
+    """
+    one = (*batch, *event)
+    if z.ndim <= len(one) or z.shape[z.ndim - len(one) :] != one:
+        sizes = ", ".join(map(str, ("samples", *one)))
+        raise ValueError(
+            f"{function}: expected z of shape [{sizes}], samples first, got {tuple(z.shape)}; "
+            f"q.rsample((n,)) draws n of each, and z.unsqueeze(0) makes one draw of each n = 1"
+        )
+
+
+def _require_two(function: str, q: Distribution, p: Distribution, z: Tensor) -> None:
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    require_samples(function, z, torch.Size(batch), q.event_shape)
     if len(z) < 2:
         raise ValueError(
-            f"expected at least 2 samples along the first axis of z to estimate a standard error, "
-            f"got shape {tuple(z.shape)}"
+            f"{function}: expected at least 2 samples along the first axis of z to estimate a "
+            f"standard error, got shape {tuple(z.shape)}"
         )
 
 

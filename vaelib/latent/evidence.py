@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
+from vaelib.kl.monte_carlo import require_samples
 from vaelib.nets import require_sizes
 
 __all__ = [
@@ -193,6 +194,20 @@ class LatentVariableModel(Protocol):
         """log p(x, z) in nats."""
 
 
+def require_pair(x: Tensor, z: Tensor, pixels: int, latent: int) -> None:
+    """Raise unless every x has so many pixels, every z so many latents, and x and z go together.
+
+    An axis of size 1 would be broadcast: one pixel would count for all.
+    """
+    leading = zip(reversed(x.shape[:-1]), reversed(z.shape[:-1]), strict=False)
+    together = all(a == b or 1 in (a, b) for a, b in leading)
+    if x.shape[-1:] != (pixels,) or z.shape[-1:] != (latent,) or not together:
+        raise ValueError(
+            f"expected x of shape [*batch, {pixels}] and z [*samples, *batch, {latent}], got x "
+            f"{tuple(x.shape)} and z {tuple(z.shape)}"
+        )
+
+
 def prior_sampling(model: LatentVariableModel, x: Tensor, z: Tensor) -> EvidenceEstimate:
     r"""log p(x) as $p(x) = E_{p(z)}[p(x \mid z)]$: the mean likelihood of samples of the prior.
 
@@ -204,7 +219,14 @@ def prior_sampling(model: LatentVariableModel, x: Tensor, z: Tensor) -> Evidence
 
     Returns:
         See `evidence_estimate`; shapes ``[*batch]``.
+
+    Raises:
+        ValueError: if z is not of that shape: without its first axis the mean would go over the
+            batch.
     """
+    shared = z.ndim == x.ndim + 1 and set(z.shape[1:-1]) == {1}
+    batch = z.shape[1:-1] if shared else x.shape[:-1]
+    require_samples("prior_sampling", z, batch, model.prior.event_shape)
     return evidence_estimate(model.log_likelihood(x, z))
 
 
@@ -222,9 +244,14 @@ def importance_sampling(
     Returns:
         See `evidence_estimate`; shapes ``[*batch]``.
 
+    Raises:
+        ValueError: as `prior_sampling`.
+
     References:
         Owen, Monte Carlo theory, methods and examples (2013), chapter 9.
     """
+    batch = torch.Size(torch.broadcast_shapes(x.shape[:-1], proposal.batch_shape))
+    require_samples("importance_sampling", z, batch, proposal.event_shape)
     return evidence_estimate(model.log_joint(x, z) - proposal.log_prob(z))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from vaelib.kl import DiagonalNormal
+from vaelib.latent.evidence import require_pair
 
 __all__ = ["LinearGaussian", "NonlinearGaussian"]
 
@@ -70,7 +71,12 @@ class LinearGaussian:
         return DiagonalNormal(loc, self.variance.log().expand_as(loc))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z) in nats, summed over pixels, shape ``[*batch]``."""
+        """log p(x | z) in nats, summed over pixels, shape ``[*batch]``.
+
+        Raises:
+            ValueError: if x or z has another size, or they do not broadcast.
+        """
+        require_pair(x, z, *self.weight.shape)
         return self.decode(z).log_prob(x)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
@@ -246,8 +252,14 @@ class NonlinearGaussian:
         return DiagonalNormal(loc, torch.full_like(loc, math.log(self.variance)))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z) in nats, summed over pixels, shape ``[*batch]``."""
-        return self.decode(z).log_prob(x)
+        """log p(x | z) in nats, summed over pixels, shape ``[*batch]``.
+
+        Raises:
+            ValueError: if x or z has another size, or they do not broadcast.
+        """
+        p = self.decode(z)
+        require_pair(x, z, p.event_shape[0], self.latent)
+        return p.log_prob(x)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) = log p(z) + log p(x | z) in nats, shape ``[*batch]``."""

@@ -79,7 +79,16 @@ class GaussianMixture:
         return Categorical(probs=self.proportion)
 
     def log_joint_all(self, x: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch component"]:
-        """log p(x, k) in nats for every component, shape ``[*batch, component]``."""
+        """log p(x, k) in nats for every component, shape ``[*batch, component]``.
+
+        Raises:
+            ValueError: if x has another number of pixels, or is empty.
+        """
+        if x.shape[-1:] != self.loc.shape[1:] or x.numel() == 0:
+            raise ValueError(
+                f"GaussianMixture: expected x of shape [*batch, {self.loc.shape[1]}] and not "
+                f"empty, got {tuple(x.shape)}"
+            )
         pixels, root = self.loc.shape[1], torch.linalg.cholesky(self.covariance)
         residual = x.unsqueeze(-2) - self.loc
         # L⁻¹ is pixel x pixel and small; applied to all data it is one product.
@@ -93,7 +102,16 @@ class GaussianMixture:
     def log_joint(
         self, x: Float[Tensor, "*batch pixel"], k: Int[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch"]:
-        """log p(x, k) = log p(k) + log p(x | k) in nats, shape ``[*batch]``."""
+        """log p(x, k) = log p(k) + log p(x | k) in nats, shape ``[*batch]``.
+
+        Raises:
+            ValueError: if there is not one k for each x.
+        """
+        if k.shape != x.shape[:-1]:
+            raise ValueError(
+                f"GaussianMixture: expected one k for each x, of shape {tuple(x.shape[:-1])}, got "
+                f"{tuple(k.shape)}"
+            )
         return self.log_joint_all(x).gather(-1, k.unsqueeze(-1)).squeeze(-1)
 
     def log_evidence(self, x: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch"]:

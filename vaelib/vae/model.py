@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from vaelib.kl import DiagonalNormal
+from vaelib.latent.evidence import require_pair
 from vaelib.likelihood import Bernoulli, Likelihood
 from vaelib.nets import require_match, require_network
 from vaelib.prior import Fixed, Prior
@@ -58,7 +59,16 @@ class ObservationModel(nn.Module):
         return self.likelihood(raw.reshape(*z.shape[:-1], size))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z), summed over pixels, in nats, shape ``[*batch]``."""
+        """log p(x | z), summed over pixels, in nats, shape ``[*batch]``.
+
+        Raises:
+            ValueError: if x or z has another size, if they do not broadcast, or if x leaves the
+                likelihood's support. The values are read where that costs nothing: in main memory,
+                and not in what is compiled.
+        """
+        require_pair(x, z, self.pixels, self.latent)
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            require_data(x.reshape(-1, self.pixels), self.pixels, self.likelihood)
         return self.decode(z).log_prob(x)
 
     def require_data(self, x: Tensor) -> None:
@@ -105,8 +115,9 @@ class DeepLatentModel(ObservationModel):
         return DiagonalNormal(self._zeros, self._zeros) if self._prior is None else self._prior()
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) = log p(z) + log p(x | z), in nats, shape ``[*batch]``."""
-        return self.prior.log_prob(z) + self.log_likelihood(x, z)
+        """log p(x, z) = log p(z) + log p(x | z), in nats; shapes, errors as `log_likelihood`."""
+        log_likelihood = self.log_likelihood(x, z)  # first, as it looks at the shapes
+        return self.prior.log_prob(z) + log_likelihood
 
     def log_likelihood_pairs(
         self, x: Float[Tensor, "batch pixel"], z: Float[Tensor, "cells latent"]
