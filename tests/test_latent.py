@@ -197,3 +197,23 @@ def test_x_and_z_of_another_size_are_refused(linear_gaussian):
                     assert f"[*batch, {pixels}] and z [*samples" in str(refused.value)
         pairs = model.log_joint(zeros(20, 1, pixels, dtype=dtype), zeros(7, 3, dtype=dtype))
         assert pairs.shape == (20, 7)
+
+
+@pytest.mark.parametrize("variance", [1e-2, 1e-4, 1e-6])
+def test_little_noise_in_single_precision(variance, generator):
+    """|r|² less what z explains would err by a rounding of |r|² over σ²: 119 nats at 1e-6.
+
+    The residual r - Wz errs by a few roundings of |r|, at most 20 here, in each of 100 pixels: in
+    log p by |r - Wz| times that over σ², that is 100 · 20 eps / σ.
+    """
+    weight, bias = torch.randn(100, 3, generator=generator), torch.randn(100, generator=generator)
+    model = LinearGaussian(weight, bias, torch.tensor(variance))
+    x, _ = model.sample(50, generator=generator)
+    exact = LinearGaussian(*(t.double() for t in (weight, bias, model.variance)))
+    oracle = oracles.linear_gaussian_log_evidence(
+        exact.weight, exact.bias, exact.variance.item(), x.double()
+    )
+    bound = 100 * 20 * torch.finfo(torch.float32).eps / variance**0.5
+    np.testing.assert_allclose(model.log_evidence(x), oracle, rtol=0, atol=bound)
+    expected = exact.em_step(x.double()).variance.item()
+    assert model.em_step(x).variance.item() == pytest.approx(expected, rel=1e-4)

@@ -88,10 +88,12 @@ class LinearGaussian:
         self._require_data(x)
         pixels, latent = self.weight.shape
         r = x - self.bias
-        h = torch.linalg.solve_triangular(self._chol_m, self._project(r), upper=False)
-        explained = h.square().sum(0).view(x.shape[:-1])
-        # Woodbury's identity and the determinant lemma bring WWᵀ + σ²I down to M.
-        mahalanobis = (r.square().sum(-1) - explained) / self.variance
+        z = torch.cholesky_solve(self._project(r), self._chol_m).mT.view(*x.shape[:-1], latent)
+        # Woodbury's identity and the determinant lemma bring WWᵀ + σ²I down to M. The quadratic
+        # form is the lowest |r - Wz|² / σ² + |z|²: a sum of squares, where r² less what z explains
+        # is a small difference that is divided by σ².
+        rest = (r - z @ self.weight.mT).square().sum(-1)
+        mahalanobis = rest / self.variance + z.square().sum(-1)
         log_det = (pixels - latent) * self.variance.log() + 2 * self._chol_m.diagonal().log().sum()
         return -0.5 * (pixels * math.log(2 * math.pi) + log_det + mahalanobis)
 
@@ -184,8 +186,10 @@ class LinearGaussian:
         zz = z.mT @ z + posterior.covariance_matrix.sum(0)
         xz = r.mT @ z
         weight = torch.linalg.solve(zz, xz.mT).mT
-        # Σ⟨|r - Wz|²⟩ = Σ|r|² - 2 tr(Wᵀ Σ r⟨z⟩ᵀ) + tr(WᵀW Σ⟨zzᵀ⟩), and W Σ⟨zzᵀ⟩ = Σ r⟨z⟩ᵀ.
-        variance = (r.square().sum() - (weight * xz).sum()) / r.numel()
+        # Σ⟨|r - Wz|²⟩, as squares: Σ|r|² - tr(Wᵀ Σ r⟨z⟩ᵀ), which it equals, cancels for a small σ².
+        rest = (r - z @ weight.mT).square().sum()
+        spread = ((weight.mT @ weight) * posterior.covariance_matrix).sum()
+        variance = (rest + spread) / r.numel()
         return LinearGaussian(weight, model.bias, variance)
 
     @property
