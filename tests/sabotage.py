@@ -133,6 +133,20 @@ BUGS = [
         "test_diagonal_normal_density",
     ),
     Bug(
+        "kl: 0 times an infinite 1/σ",
+        "vaelib/kl/closed.py",
+        swap("return difference * root * root", "return difference * (root * root)"),
+        unit("kl::test_extreme_variances"),
+        "test_extreme_variances",
+    ),
+    Bug(
+        "kl: the batch taken for the samples",
+        "vaelib/kl/monte_carlo.py",
+        swap("if z.ndim <= len(one) or z", "if z"),
+        unit("kl::test_a_forgotten_axis_of_samples_is_refused"),
+        "DID NOT RAISE",
+    ),
+    Bug(
         "amortized: half of the determinant in the floor",
         "vaelib/amortized/diagnostics.py",
         swap("dim2=-1).log().sum(-1)\n\n\nclass", "dim2=-1).log().sum(-1) / 2\n\n\nclass"),
@@ -565,6 +579,40 @@ BUGS = [
         swap("Kind(Categorical, nets.LevelsDecoder)", "Kind(Categorical)"),
         unit("main::test_samples_and_means_are_those_of_the_model"),
         "test_samples_and_means",
+    ),
+    Bug(
+        "likelihood: a grey pixel's slope at a logit of 0 is that of |logit|",
+        "vaelib/likelihood.py",
+        swap(
+            "-(down * value + up * (1 - value)) - _log_mean_decay(up + down)",
+            "-(down * value + up * (1 - value)) - _log_mean_decay(self.logits.abs())",
+        ),
+        unit("likelihood::test_a_grey_pixels_density_slope_mean_and_variance_are_exact"),
+        "slope_mean_and_variance_are_exact.0.0",
+    ),
+    Bug(
+        "likelihood: a grey pixel's series used where it does not hold",
+        "vaelib/likelihood.py",
+        swap("near = a < 0.5", "near = a < 5.0"),
+        unit("likelihood::test_a_grey_pixels_density_integrates_to_one_at_every_logit"),
+        "at_every_logit",
+    ),
+    Bug(
+        "likelihood: squares of distances that cancel",
+        "vaelib/likelihood.py",
+        swap('raw.dtype if raw.device.type == "mps" else torch.float64', "raw.dtype"),
+        unit("likelihood::test_all_pairs_in_single_precision"),
+        "test_all_pairs_in_single_precision.Gaussian",
+    ),
+    Bug(
+        "latent: the sample size as a difference of two large logarithms",
+        "vaelib/latent/evidence.py",
+        swap(
+            "return w.sum(0).square() / w.square().sum(0)",
+            "return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))",
+        ),
+        unit("latent_evidence::test_a_shift_of_log_weights_changes_neither_error_nor_sample_size"),
+        "neither_error_nor_sample_size",
     ),
     Bug(
         "likelihood: grey levels without their normalizing constant",

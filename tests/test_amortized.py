@@ -335,3 +335,14 @@ def test_coverage_says_what_is_wrong(plain_errors):
         coverage(q, torch.zeros(4, 2), 90)
     with pytest.raises(TypeError, match="normal q, got StudentT"):
         coverage(StudentT(torch.ones(4, 2)), torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_floor_does_not_depend_on_the_unit(scale):
+    """Small matrices passed for symmetric, whatever they were."""
+    matrix = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
+    expected = -0.5 * math.log(1 - 0.8**2)
+    assert diagonal_floor(scale * matrix).item() == pytest.approx(expected, rel=1e-5)
+    matrix[0, 1] = 0.7
+    with pytest.raises(ValueError, match="expected symmetric, positive definite"):
+        diagonal_floor(scale * matrix)

@@ -115,6 +115,8 @@ def test_extreme_variances(logvar, dtype):
         for slope in torch.autograd.grad(kl.sum(), (loc, v)):
             np.testing.assert_allclose(slope, 0, atol=1e-6)
     unit = MultivariateNormal(p.loc, torch.eye(3, dtype=dtype))
+    entropy = 1.5 * (logvar + 1 + math.log(2 * math.pi))
+    assert q.entropy().item() == pytest.approx(entropy, rel=1e-6)
     if logvar < 0:
         exact = 1.5 * (-logvar - 1 + math.exp(logvar))
         assert kl_divergence(q, unit).item() == pytest.approx(exact, rel=1e-6)

@@ -178,3 +178,15 @@ def test_x_and_k_of_another_size_are_refused():
                 function(x)
     with pytest.raises(ValueError, match=r"one k for each x, of shape \(20,\), got \(3,\)"):
         model.log_joint(torch.zeros(20, 2), torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("far", [0.0, 100.0, 10_000.0])
+def test_em_far_from_the_origin_in_single_precision(far, generator):
+    """Moved data give moved means and the same covariances; at 10,000 it said they had shrunk."""
+    loc, eye = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.eye(2).expand(2, 2, 2)
+    model = GaussianMixture(torch.tensor([0.5, 0.5]), loc, eye)
+    x = (64 * model.sample(500, generator=generator)[0]).round() / 64  # float32 adds 10,000 exactly
+    moved = GaussianMixture(model.proportion, loc + far, eye).em_step(x + far)
+    exact = GaussianMixture(*(t.double() for t in (model.proportion, loc, eye))).em_step(x.double())
+    np.testing.assert_allclose(moved.covariance, exact.covariance, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(moved.loc - far, exact.loc, rtol=0, atol=1e-5 + 1e-7 * far)

@@ -60,6 +60,10 @@ class DiagonalNormal(Independent):
         squared = _in_units(value - self.loc, self.logvar).square()
         return -0.5 * (squared + self.logvar + math.log(2 * math.pi)).sum(-1)
 
+    def entropy(self) -> Tensor:
+        """Summed over the last axis, nats; from logvar, as `log_prob`."""
+        return 0.5 * (self.logvar + math.log(2 * math.pi) + 1).sum(-1)
+
 
 def kl_standard_normal(
     loc: Float[Tensor, "*batch latent"], logvar: Float[Tensor, "*batch latent"]

@@ -154,7 +154,10 @@ class GaussianMixture:
             Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm
             (1977).
         """
-        return self.from_statistics(self.statistics(x))
+        centre = x.mean(0)  # see `from_statistics`: about their mean, second moments lose no digits
+        near = GaussianMixture(self.proportion, self.loc - centre, self.covariance)
+        new = self.from_statistics(near.statistics(x - centre))
+        return GaussianMixture(new.proportion, new.loc + centre, new.covariance)
 
 
 def stepwise_em(
