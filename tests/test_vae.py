@@ -186,8 +186,8 @@ def test_linear_vae_at_its_optimum_reaches_ppca(fashion_mnist, generator):
     expected = oracles.ppca_log_likelihood(x, 50)
     with torch.no_grad():
         q = vae.encode(x)
-        eps = torch.randn(*q.loc.shape, generator=generator, dtype=torch.float64)
-        log_w = log_weights(vae, x, q, q.loc + (0.5 * q.logvar).exp() * eps)
+        eps = torch.randn(1, *q.loc.shape, generator=generator, dtype=torch.float64)
+        log_w = log_weights(vae, x, q, q.loc + (0.5 * q.logvar).exp() * eps)[0]
     assert log_w.mean().item() == pytest.approx(513.8602, abs=1e-4)
     assert log_w.mean().item() == pytest.approx(expected, abs=1e-9)
     torch.testing.assert_close(log_w, solution.log_evidence(x), rtol=0, atol=1e-8)

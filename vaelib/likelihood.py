@@ -194,14 +194,14 @@ class TruncatedExponential(Distribution):
         distance = (-left / a).clamp(max=1)
         return torch.where(self.logits > 0, 1 - distance, distance)
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """x of shape ``[*sample_shape, *batch]``, by torch's own generator, without a gradient."""
         with torch.no_grad():
             uniform = self.logits.new_empty(self._extended_shape(torch.Size(sample_shape)))
             return self.icdf(uniform.uniform_())
 
     def expand(
-        self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None
+        self, batch_shape: torch.Size | list[int] | tuple[int, ...], _instance: None = None
     ) -> "TruncatedExponential":
         """The same distribution for a larger batch."""
         return TruncatedExponential(self.logits.expand(batch_shape))
