@@ -435,7 +435,7 @@ def pairs_have_the_log_probability_of_each(seed, kind, dtype, scale):
 
 @law(
     loc=vectors(2, -1e3, 1e3),
-    logvar=vectors(2, -200, 80),
+    logvar=vectors(2, -170, 80),  # below, z itself has no digits left in float32
     eps=vectors(2, -6, 6),
     dtype=dtypes,
 )
@@ -474,9 +474,17 @@ def the_grid_has_the_evidence_of_a_linear_model_wherever_its_prior_lies(
         last.weight.copy_(weight[:, None])
         last.bias.zero_()
     found = evaluate.grid_log_evidence(model, x[None])
-    covariance = math.exp(logvar) * weight[:, None] * weight + math.exp(noise) * torch.eye(2)
+    variance = math.exp(logvar)
+    covariance = variance * weight[:, None] * weight + math.exp(noise) * torch.eye(2)
     exact = MultivariateNormal(loc * weight, covariance.double()).log_prob(x)
-    assert (found.log_evidence - exact).abs() <= found.error + 1e-6 * (1 + exact.abs())
+    right = (found.log_evidence - exact).abs() <= found.error + 1e-6 * (1 + exact.abs())
+    precision = 1 / variance + weight.square().sum() * math.exp(-noise)
+    moved = abs((weight * (x - loc * weight)).sum() * math.exp(-noise) / precision)
+    if moved + 8 * precision**-0.5 < 12 * variance**0.5:  # the window and what is around it
+        assert right
+        assert found.error < 0.1
+    else:
+        assert right or found.error > 1
 
 
 @law(seed=seeds, components=st.integers(1, 3), pixels=st.integers(1, 2))
@@ -586,7 +594,7 @@ REFUSALS = {
     ),
     "elbo.terms, z": (
         (5, 4, 2),
-        "one axis of samples",
+        "samples",
         lambda s: bounds.terms(LINEAR_OF_9, of(4, 9), Q_OF_4, of(*s)),
     ),
 }
@@ -594,9 +602,8 @@ FITS = {
     None: lambda s, right: s == right,
     "batch": lambda s, right: len(s) == 2 and s[0] > 0 and s[1] == right[1],
     "data": lambda s, right: len(s) == 2 and s[0] > 1 and s[1] == right[1],  # for an error
-    "last": lambda s, right: s[-1] == right[-1],
-    "samples": lambda s, right: s[-2:] == right[-2:],
-    "one axis of samples": lambda s, right: len(s) == 3 and s[0] > 0 and s[1:] == right[1:],
+    "last": lambda s, right: s[-1] == right[-1] and 0 not in s,
+    "samples": lambda s, right: len(s) > 2 and s[-2:] == right[-2:] and 0 not in s,
 }
 sizes = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 9])
 
@@ -627,6 +634,7 @@ def a_value_without_a_density_is_refused_and_every_other_has_one(family, value, 
     made = getattr(likelihood, family)()
     decoder = nets.MLPDecoder if made.per_pixel == 1 else nets.LevelsDecoder
     model = VAE(nets.MLPEncoder(9, 2, hidden=()), decoder(2, 9, hidden=()), likelihood=made)
+    raw = torch.zeros(2, 9 * made.per_pixel)
     x = torch.zeros(2, 9)
     x[1, where] = value
     fits = {
@@ -636,7 +644,8 @@ def a_value_without_a_density_is_refused_and_every_other_has_one(family, value, 
         "Categorical": 0 <= value <= 1 and abs(value * 255 - round(value * 255)) < 1e-3,
     }
     if fits[family]:
-        assert model.terms(x).log_likelihood.isfinite().all()
+        model.require_data(x)
+        assert made(raw).log_prob(x).isfinite().all()
     else:
         with pytest.raises(ValueError, match=r"expected data that .* gives a density to"):
             model.terms(x)

@@ -243,6 +243,13 @@ def _log_mean_decay(a: Tensor) -> Tensor:
     return torch.where(near, series, torch.log(-torch.expm1(-high) / high))
 
 
+class _Finite(constraints.Constraint):
+    """Real numbers; torch's own constraint of this name lets infinity through."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return value.isfinite()
+
+
 class Gaussian(Likelihood):
     r"""p(x | z) = N(raw, σ² I) of real pixels, with its constant.
 
@@ -254,8 +261,8 @@ class Gaussian(Likelihood):
         TypeError, ValueError: if they are no finite number and no True or False.
     """
 
-    support = constraints.real
-    remedy = "real numbers"
+    support = _Finite()
+    remedy = "real numbers, neither infinite nor nan"
 
     def __init__(self, logvar: float = 0.0, *, learned: bool = True) -> None:
         super().__init__()

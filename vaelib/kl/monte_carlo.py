@@ -91,7 +91,7 @@ def require_samples(function: str, z: Tensor, batch: torch.Size, event: torch.Si
     be averaged over the data.
     """
     one = (*batch, *event)
-    if z.ndim <= len(one) or z.shape[z.ndim - len(one) :] != one:
+    if z.ndim <= len(one) or z.shape[z.ndim - len(one) :] != one or not z.numel():
         sizes = ", ".join(map(str, ("samples", *one)))
         raise ValueError(
             f"{function}: expected z of shape [{sizes}], samples first, got {tuple(z.shape)}; "
