@@ -645,7 +645,7 @@ def order_with_commas():
     return "C, F, E, A"
 
 
-@wrong("elbo_derivation", says="4 values; expected 1")
+@wrong("elbo_derivation", says="4 values; expected one text")
 def order_as_list():
     return ["C", "F", "E", "A"]
 

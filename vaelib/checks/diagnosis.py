@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from .agreement import Outcome, close, compared, same_gradients, same_outputs, tensor
 
@@ -26,9 +27,14 @@ RATIOS = {
     math.log(2): "the logarithm of base 2 is off by this factor from the natural one",
 }
 
-IN_PLACE = (
-    "it changes {} in place: compute a new tensor (no +=, no functions that end in an underscore)"
-)
+# Inputs that are random numbers, by the names that tasks give them.
+NOISE = ("eps", "u")
+NEW_TENSOR = "compute a new tensor (no +=, no functions that end in an underscore)"
+STATE = {
+    "torch.set_default_dtype": "give the tensors that you make the dtype of the inputs",
+    "torch.set_grad_enabled": "what needs no gradient stands under `with torch.no_grad():`",
+    "torch.manual_seed": "all that is random here is passed in",
+}
 
 
 class CheckFailed(AssertionError):  # noqa: N818 (a learner reads it: the check failed)
@@ -40,6 +46,7 @@ def diagnose(
     truth: Sequence[Outcome],
     sensitive: Callable[[], Sequence[Outcome]],
     inputs: Sequence[Mapping[str, Any]],
+    arguments: Callable[[int], Mapping[str, Any]],
     tolerances: Sequence[float],
     axes: Mapping[str, tuple[str, ...]],
     mistakes: Iterable[tuple[str, Iterable[Outcome]]],
@@ -52,6 +59,8 @@ def diagnose(
         sensitive: The same with how far each number moves (see `close`); called only where the
             answer differs, since it takes longer.
         inputs: The inputs of each case.
+        arguments: From the number of a case to what the answer was called with, by name; the
+            inputs themselves, if nothing is built of them. Messages speak of nothing else.
         tolerances: Of each case, as in `close`.
         axes: Names of the inputs' axes, the last first.
         mistakes: What to say, and the outcomes of that mistake in float64; computed on demand.
@@ -59,10 +68,11 @@ def diagnose(
     Raises:
         CheckFailed: With the best explanation found.
     """
-    _fail_on_error(outcomes, inputs)
+    _fail_on_error(outcomes, arguments)
     if len(outcomes) != len(truth):
         raise CheckFailed(f"{len(outcomes)} cases were answered of {len(truth)}")
-    _fail_on_side_effects(outcomes)
+    _fail_on_lists(outcomes[0], truth[0])
+    _fail_on_side_effects(outcomes, inputs[0])
     values, slopes = compared(outcomes, truth, tolerances)
     if not (all(values) and all(slopes)):
         truth = sensitive()
@@ -77,19 +87,20 @@ def diagnose(
         raise CheckFailed(
             "right in float64, but not in float32. Something overflows, underflows or cancels: "
             "stay in log space, and use forms such as logsumexp, softplus and expm1. "
-            + _example(outcomes[case], truth[case], inputs[case])
+            + _example(outcomes[case], truth[case], arguments(case))
         )
     chosen = [outcomes[i] for i in exact], [truth[i] for i in exact], [inputs[i] for i in exact]
     for says, wrong in mistakes:
         if _matches(chosen[0], wrong):
             raise CheckFailed(says)
+    names = list(arguments(0))
     if not all(values[i] for i in exact):
-        _explain_outputs(*chosen, axes)
+        _explain_outputs(*chosen, axes, names)
         case = next(i for i in exact if not values[i])
         raise CheckFailed(
-            "the values are wrong. " + _example(outcomes[case], truth[case], inputs[case])
+            "the values are wrong. " + _example(outcomes[case], truth[case], arguments(case))
         )
-    _explain_gradients(chosen[0], chosen[1])
+    _explain_gradients(chosen[0], chosen[1], names)
 
 
 def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:
@@ -102,17 +113,38 @@ def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:
     )
 
 
-def _fail_on_error(outcomes: Sequence[Outcome], inputs: Sequence[Mapping[str, Any]]) -> None:
-    for outcome, given in zip(outcomes, inputs, strict=False):
-        if outcome.get("error") == "NotImplementedError":
+def _fail_on_error(
+    outcomes: Sequence[Outcome], arguments: Callable[[int], Mapping[str, Any]]
+) -> None:
+    for case, outcome in enumerate(outcomes):
+        error = outcome.get("error", "")
+        if error == "NotImplementedError":
             raise CheckFailed("not attempted")
-        if "leaf Variable" in outcome.get("error", ""):
-            raise CheckFailed(IN_PLACE.format("an argument"))
-        if "error" in outcome:
-            raise CheckFailed(f"called with {_describe(given)}, it raised {outcome['error']}")
+        if "in-place operation" in error or "inplace operation" in error:
+            raise CheckFailed(f"it changes in place what the gradient needs: {NEW_TENSOR}")
+        if error:
+            raise CheckFailed(f"called with {_describe(arguments(case))}, it raised {error}")
 
 
-def _fail_on_side_effects(outcomes: Sequence[Outcome]) -> None:
+def _fail_on_lists(first: Outcome, right: Outcome) -> None:
+    """A list or tuple for a single value, even if the value in it is right."""
+    returned, got = first.get("returned"), len(first["outputs"])
+    if returned not in ("tuple", "list") or right["returned"] in ("tuple", "list"):
+        return
+    if got == 1:
+        raise CheckFailed(
+            f"it returns a {returned} that holds the result; expected the result itself (is there "
+            "a comma behind it?)"
+        )
+    one, makes = "one text", '"".join'
+    if right["returned"] == "Tensor":
+        one, makes = f"one tensor, here of shape {right['outputs'][0]['shape']}", "torch.stack"
+    raise CheckFailed(
+        f"it returns a {returned} of {got} values; expected {one} ({makes} makes one of many)"
+    )
+
+
+def _fail_on_side_effects(outcomes: Sequence[Outcome], inputs: Mapping[str, Any]) -> None:
     first = outcomes[0]
     for number, output in enumerate(first["outputs"]):
         if isinstance(output, dict) and "numbers" not in output:
@@ -120,26 +152,42 @@ def _fail_on_side_effects(outcomes: Sequence[Outcome]) -> None:
             if output["type"] != "NoneType":
                 what = f"output {number + 1} is of the type {output['type']}, not a tensor"
             raise CheckFailed(what)
+    # Before the comparison of two calls, which a seed would make the same.
+    for name in (name for outcome in outcomes for name in outcome.get("state", ())):
+        raise CheckFailed(
+            f"your function calls {name}, which changes how all later cells compute: {STATE[name]}"
+        )
     if "again" in first and not (
         first["again"] and same_outputs(first["outputs"], first["again"], 1e-12)
     ):
-        raise CheckFailed(
-            "two calls with the same arguments gave different results: use the noise or the "
-            "samples that are passed in, and draw none of your own"
-        )
+        says = "two calls with the same arguments gave different results: "
+        if any(name in NOISE for name in inputs):
+            says += "use the noise or the samples that are passed in, and draw none of your own"
+        else:
+            says += "nothing is random here, so draw no random numbers; and keep nothing for later"
+        raise CheckFailed(says)
     changed = {name for outcome in outcomes for name in outcome["changed"]}
     if changed:
-        raise CheckFailed(IN_PLACE.format(", ".join(sorted(changed))))
+        what = " and ".join(sorted(changed))
+        word = "arguments" if len(changed) > 1 else "argument"
+        raise CheckFailed(f"your function changed its {word} {what} in place: {NEW_TENSOR}")
 
 
 def _fail_on_types(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) -> None:
     """Right numbers in the wrong precision: a float32 model would change its type on the way."""
     for outcome, right in zip(outcomes, truth, strict=True):
-        if not right["gradients"]:
-            continue  # what is not differentiated does not enter a model's arithmetic
         for output, wanted in zip(outcome["outputs"], right["outputs"], strict=False):
-            if not (isinstance(output, dict) and close(output, wanted, 1e-3)):
+            if not (isinstance(output, dict) and isinstance(wanted, dict)):
                 continue
+            if not close(output, wanted, 1e-3):
+                continue
+            if wanted["type"] == "torch.bool" and output["type"] != "torch.bool":
+                raise CheckFailed(
+                    f"the result is {output['type']}; asked are booleans, torch.bool, with which "
+                    "a tensor can be indexed"
+                )
+            if not right["gradients"]:
+                continue  # what is not differentiated does not enter a model's arithmetic
             if "float" in output["type"] and output["type"] != outcome["dtype"]:
                 raise CheckFailed(
                     f"the inputs are {outcome['dtype']} and the result is {output['type']}: "
@@ -152,6 +200,7 @@ def _explain_outputs(
     truth: Sequence[Outcome],
     inputs: Sequence[Mapping[str, Any]],
     axes: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
 ) -> None:
     """Raise with an explanation if the outputs are the truth up to a shape or a constant."""
     counts = {len(outcome["outputs"]) for outcome in outcomes}
@@ -159,6 +208,7 @@ def _explain_outputs(
     if counts != {wanted}:
         values = "1 value" if counts == {1} else f"{max(counts)} values"
         raise CheckFailed(f"it returns {values}; expected {wanted}")
+    known = _axes_with_names(inputs[0], axes, names)
     for k in range(wanted):
         which = f"output {k + 1}: " if wanted > 1 else ""
         right = [tensor(t["outputs"][k]) for t in truth]
@@ -166,13 +216,13 @@ def _explain_outputs(
         pairs = [(a, t) for a, t in zip(got, right, strict=True) if a is not None and t is not None]
         if len(pairs) != len(truth) or all(_near(a, t) for a, t in pairs):
             continue
-        for a, t in pairs:
-            if a.shape != t.shape:
-                raise CheckFailed(which + _explain_shape(a, t))
+        other = [(a, t) for a, t in pairs if a.shape != t.shape]
+        if other:  # the largest tells most: over a single datum a mean and a sum are the same
+            raise CheckFailed(which + _explain_shape(*max(other, key=lambda pair: pair[1].numel())))
         said = (
             _explain_not_finite(pairs)
-            or _explain_ratio(pairs, inputs, axes)
-            or _explain_offset(pairs, inputs, axes)
+            or _explain_ratio(pairs, inputs, known)
+            or _explain_offset(pairs, inputs, known)
         )
         if said:
             raise CheckFailed(which + said)
@@ -184,6 +234,11 @@ def _near(a: Tensor, t: Tensor) -> bool:
 
 def _explain_shape(a: Tensor, t: Tensor) -> str:
     shapes = f"the result has the shape {[*a.shape]}; expected {[*t.shape]}"
+    if a.ndim < t.ndim and a.numel() == t.numel() and _near(a.reshape(t.shape), t):
+        return (
+            f"{shapes}. The numbers are right, but an axis of size 1 is gone: .squeeze() takes "
+            "away every one, that of a single datum or latent too; name the axis that you mean"
+        )
     if a.ndim > t.ndim and a.numel() == t.numel() and _near(a.reshape(t.shape), t):
         return (
             f"{shapes}. The numbers are right, with an axis of size 1 too many (keepdim=True? "
@@ -208,16 +263,17 @@ def _explain_not_finite(pairs: Sequence[tuple[Tensor, Tensor]]) -> str | None:
         return None
     a, t = bad[0]
     where = ~a.isfinite()
-    return (
-        f"the result is {a[where].flatten()[0].item()} where {t[where].flatten()[0].item():.4g} is "
-        "right. Something overflows or underflows for extreme inputs: stay in log space"
-    )
+    got = a[where].flatten()[0].item()
+    what = f"the result is {got} where {t[where].flatten()[0].item():.4g} is right"
+    if math.isnan(got) and not t.any():
+        return f"{what}. Is something divided by 0, or averaged although there is nothing of it?"
+    return f"{what}. Something overflows or underflows for extreme inputs: stay in log space"
 
 
 def _explain_ratio(
     pairs: Sequence[tuple[Tensor, Tensor]],
     inputs: Sequence[Mapping[str, Any]],
-    axes: Mapping[str, tuple[str, ...]],
+    axes: Mapping["Axis", str],
 ) -> str | None:
     ratios: list[float | None] = []
     for a, t in pairs:
@@ -239,7 +295,7 @@ def _explain_ratio(
         for constant, says in RATIOS.items():
             if math.isclose(known[0], constant, rel_tol=1e-5):
                 return f"your values are {constant:.4g} times the right ones: {says}"
-        return f"your values are {known[0]:.6g} times the right ones, in every case"
+        return f"your values are {_factor(known[0])}, in every case"
     for sign in (1, -1):
         for power, word in ((-1, "small"), (1, "large")):
             axis = _axis(
@@ -248,14 +304,14 @@ def _explain_ratio(
                     for r in ratios
                 ],
                 inputs,
+                axes,
             )
             if axis:
                 turned = ", with the sign turned round" if sign < 0 else ""
                 size = inputs[0][axis[0]].shape[-1 - axis[1]]
                 did = "average over" if power < 0 else "add once for each of"
                 return (
-                    f"your values are {size} times too {word}{turned}: "
-                    f"did you {did} {_axis_name(axis, axes)}?"
+                    f"your values are {size} times too {word}{turned}: did you {did} {axes[axis]}?"
                 )
     return None
 
@@ -263,7 +319,7 @@ def _explain_ratio(
 def _explain_offset(
     pairs: Sequence[tuple[Tensor, Tensor]],
     inputs: Sequence[Mapping[str, Any]],
-    axes: Mapping[str, tuple[str, ...]],
+    axes: Mapping["Axis", str],
 ) -> str | None:
     offsets = []
     for a, t in pairs:
@@ -285,51 +341,69 @@ def _explain_offset(
     if max(offsets) - min(offsets) < 1e-5 * abs(first):
         return f"your values are too {word} by {name(first)}, in every case"
     # Proportional to the size of an axis: a constant that belongs to each of its entries.
-    for leaf, value in inputs[0].items():
-        for axis in range(value.ndim if isinstance(value, Tensor) else 0):
-            sizes = [_size(given, (leaf, axis)) for given in inputs]
-            each = [o / s for o, s in zip(offsets, sizes, strict=True) if s]
-            if len(each) == len(offsets) and max(each) - min(each) < 1e-5 * abs(each[0]):
-                return (
-                    f"your values are too {word} by {name(each[0])} for each of "
-                    f"{_axis_name((leaf, axis), axes)}"
-                )
+    for axis, says in axes.items():
+        sizes = [_size(given, axis) for given in inputs]
+        each = [o / s for o, s in zip(offsets, sizes, strict=True) if s]
+        if len(each) == len(offsets) and max(each) - min(each) < 1e-5 * abs(each[0]):
+            return f"your values are too {word} by {name(each[0])} for each of {says}"
     return None
 
 
-def _size(given: Mapping[str, Any], axis: tuple[str, int]) -> int | None:
+def _factor(ratio: float) -> str:
+    if f"{ratio:.6g}" != "1":
+        return f"{ratio:.6g} times the right ones"
+    return (
+        f"{ratio:.12g} times the right ones: nearly right, so is a constant rounded, or "
+        "something added or cut that is small?"
+    )
+
+
+Axis = tuple[str, int]  # an input and its axis, from the end
+
+
+def _axes_with_names(
+    inputs: Mapping[str, Any], axes: Mapping[str, tuple[str, ...]], arguments: Sequence[str]
+) -> dict[Axis, str]:
+    """What to call each axis: first those that the exercise names, then others of arguments."""
+    every = [
+        (leaf, axis)
+        for leaf, value in inputs.items()
+        if isinstance(value, Tensor)
+        for axis in range(value.ndim)
+    ]
+    named = {(k, i): f"the {axes[k][i]}" for k, i in every if i < len(axes.get(k, ()))}
+    unnamed = {(k, i): f"the entries of the axis {-1 - i} of `{k}`" for k, i in every}
+    return named | {k: v for k, v in unnamed.items() if k not in named and k[0] in arguments}
+
+
+def _size(given: Mapping[str, Any], axis: Axis) -> int | None:
     value = given[axis[0]]
     return value.shape[-1 - axis[1]] if isinstance(value, Tensor) and value.ndim > axis[1] else None
 
 
 def _axis(
-    ratios: Sequence[float | None], inputs: Sequence[Mapping[str, Any]]
-) -> tuple[str, int] | None:
-    """The input and axis (from the end) whose size is the ratio in every case."""
-    for leaf, value in inputs[0].items():
-        for axis in range(value.ndim if isinstance(value, Tensor) else 0):
-            sizes = [_size(given, (leaf, axis)) for given in inputs]
-            if all(
-                r is None or (s is not None and math.isclose(r, s, rel_tol=1e-5))
-                for r, s in zip(ratios, sizes, strict=True)
-            ):
-                return leaf, axis
+    ratios: Sequence[float | None], inputs: Sequence[Mapping[str, Any]], axes: Iterable[Axis]
+) -> Axis | None:
+    """The input and axis whose size is the ratio in every case."""
+    for axis in axes:
+        sizes = [_size(given, axis) for given in inputs]
+        if all(
+            r is None or (s is not None and math.isclose(r, s, rel_tol=1e-5))
+            for r, s in zip(ratios, sizes, strict=True)
+        ):
+            return axis
     return None
 
 
-def _axis_name(axis: tuple[str, int], axes: Mapping[str, tuple[str, ...]]) -> str:
-    names = axes.get(axis[0], ())
-    if axis[1] < len(names):
-        return f"the {names[axis[1]]}"
-    return f"the entries of the axis {-1 - axis[1]} of `{axis[0]}`"
-
-
-def _explain_gradients(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) -> None:
+def _explain_gradients(
+    outcomes: Sequence[Outcome], truth: Sequence[Outcome], arguments: Sequence[str]
+) -> None:
     """The values are right and the gradient is not: raise with the input that it misses."""
     ratios: dict[str, list[float]] = {}
     for outcome, right in zip(outcomes, truth, strict=True):
-        for name, wanted in right["gradients"].items():
-            t, a = tensor(wanted), tensor(outcome["gradients"].get(name))
+        for leaf, wanted in right["gradients"].items():
+            t, a = tensor(wanted), tensor(outcome["gradients"].get(leaf))
+            name = leaf if leaf in arguments else f"the {leaf} of which the arguments are made"
             if t is None or not (t != 0).any():
                 if a is not None and (a.abs() > 1e-9).any():
                     raise CheckFailed(
@@ -350,8 +424,8 @@ def _explain_gradients(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) ->
     name, found = next(iter(ratios.items()))
     if found and max(found) - min(found) < 1e-5 * abs(found[0]):
         raise CheckFailed(
-            f"the values are right, but the gradient with respect to {name} is {found[0]:.6g} "
-            "times the right one"
+            f"the values are right, but the gradient with respect to {name} has numbers "
+            f"{_factor(found[0])}"
         )
     raise CheckFailed(
         f"the values are right, but the gradient with respect to {name} is wrong: a part of the "
@@ -359,19 +433,29 @@ def _explain_gradients(outcomes: Sequence[Outcome], truth: Sequence[Outcome]) ->
     )
 
 
-def _describe(inputs: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} of shape {[*value.shape]}" if isinstance(value, Tensor) else f"{name} = {value!r}"
-        for name, value in inputs.items()
-    )
+def _describe(arguments: Mapping[str, Any]) -> str:
+    """Shapes and numbers; what is neither is named only."""
+    said = []
+    for name, value in arguments.items():
+        if isinstance(value, Tensor):
+            said.append(f"{name} of shape {[*value.shape]}")
+        elif isinstance(value, Distribution):
+            said.append(f"{name}, a {type(value).__name__} of shape {[*value.batch_shape]}")
+        elif isinstance(value, bool | int | float | str | tuple):
+            said.append(f"{name} = {value!r}")
+        else:
+            said.append(name)
+    return ", ".join(said)
 
 
-def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str:
+def _example(outcome: Outcome, truth: Outcome, arguments: Mapping[str, Any]) -> str:
+    alone = len(truth["outputs"]) == 1
     for k, (got, right) in enumerate(zip(outcome["outputs"], truth["outputs"], strict=False)):
         if close(got, right, 3e-7 if outcome["dtype"] == "torch.float64" else 2e-4):
             continue
         a, t = tensor(got), tensor(right)
-        where = f"For {_describe(inputs)}, output {k + 1} " if inputs else "The answer "
+        which = "the result" if alone else f"output {k + 1}"
+        where = f"For {_describe(arguments)}, {which} " if arguments else "The answer "
         if a is None or t is None:
             return f"{where}is {got!r}, which is not right"
         if a.shape != t.shape:
@@ -381,4 +465,4 @@ def _example(outcome: Outcome, truth: Outcome, inputs: Mapping[str, Any]) -> str
             got, right = a.flatten()[worst].item(), t.flatten()[worst].item()
             digits = 6 if f"{got:.6g}" != f"{right:.6g}" else 12
             return f"{where}holds {got:.{digits}g} where {right:.{digits}g} is right"
-    return f"This happens for {_describe(inputs)}"
+    return f"This happens for {_describe(arguments)}"

@@ -5,8 +5,10 @@ it returned, as plain numbers; `Exercise.judge` compares such numbers with the t
 anything of the learner's. So a notebook can be run where it does no harm, and judged elsewhere.
 """
 
+import inspect
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from secrets import randbits
@@ -25,6 +27,13 @@ Inputs = Mapping[str, Any]
 TOLERANCES = {torch.float64: 3e-7, torch.float32: 2e-4}
 NUDGE = 1e-7  # relative; about the last digit of float32
 LARGEST_OUTPUT = 1_000_000  # numbers; more than any answer has, less than what hurts
+# What a function can change for the whole program. It is put back, and named.
+STATE: dict[str, Callable[[], Any]] = {
+    "torch.set_default_dtype": torch.get_default_dtype,
+    "torch.set_grad_enabled": torch.is_grad_enabled,
+    "torch.manual_seed": torch.initial_seed,
+}
+SEED = 0x5EED_0F_7E57  # of torch's generator during a call: nobody writes it by chance
 
 
 class Draw:
@@ -60,9 +69,12 @@ class Exercise:
     Args:
         name: Of the exercise; the same as in ``EXERCISES``.
         draw: From a `Draw`, the inputs of each case: a mapping from the name of an input to a
-            tensor in float64 or to anything else. Several shapes, with axes of different sizes, no
-            parameter at a value where mistakes hide (logvar = 0, σ² = 1), and extreme values.
-        truth: The right answer, written in another way than the solution, for float64.
+            tensor in float64 or to anything else. Several shapes, with axes of different sizes, one
+            of them with a single datum (and one latent, where a result has latents), for an answer
+            that ends in `.squeeze()`; no parameter at a value where mistakes hide (logvar = 0,
+            σ² = 1); and extreme values.
+        truth: The right answer, written in another way than the solution, for float64. Its
+            parameters are called as in the task: messages use their names.
         mistakes: From what to tell the learner to a function that makes this mistake.
         build: From the inputs of a case to the arguments of the answer; by default the inputs
             themselves, in their order.
@@ -137,6 +149,7 @@ class Exercise:
                 known.truth,
                 lambda: known.sensitive,
                 known.inputs,
+                known.arguments,
                 tolerances,
                 self.axes,
                 mistakes,
@@ -167,33 +180,68 @@ class Exercise:
             name: value.clone().requires_grad_(name in wanted) if _is_floating(value) else value
             for name, value in inputs.items()
         }
-        before = {k: v.detach().clone() for k, v in leaves.items() if isinstance(v, Tensor)}
-        default = torch.get_default_dtype()
         try:
-            with torch.random.fork_rng(devices=[]):
-                # Gradients are part of the question, whatever the notebook has switched off.
-                with torch.enable_grad():
-                    arguments = self.build(**leaves) if self.build else tuple(leaves.values())
-                    returned = function(*arguments)
-                    outputs = _outputs(returned)
-                    gradients = _gradients(outputs, {name: leaves[name] for name in wanted})
-                outcome: Outcome = {
-                    "outputs": [_plain(value) for value in outputs],
-                    "gradients": gradients,
-                    "changed": [k for k, v in before.items() if not torch.equal(v, leaves[k])],
-                }
-                if again:
-                    repeated = self._ask(function, inputs, again=False)
-                    outcome["again"] = repeated.get("outputs")
+            outcome = self._call(function, leaves, wanted, SEED)
+            if again:  # with other random numbers, should it draw any
+                outcome["again"] = self._call(function, leaves, [], SEED + 1)["outputs"]
         except NotImplementedError as error:
             if str(error):  # torch raises it too, with a text; nbgrader's stub has none
                 return {"error": f"NotImplementedError: {error}"[:1000]}
             return {"error": "NotImplementedError"}
         except Exception as error:  # whatever a learner's function may raise is its answer
             return {"error": f"{type(error).__name__}: {error}"[:1000]}
-        finally:
-            torch.set_default_dtype(default)
         return outcome
+
+    def _call(
+        self, function: Callable[..., Any], leaves: Inputs, wanted: list[str], seed: int
+    ) -> Outcome:
+        with _as_in_a_new_notebook(seed):
+            # Copies: autograd lets nobody change a leaf, and a change is to be seen and named.
+            given = {k: v.clone() if isinstance(v, Tensor) else v for k, v in leaves.items()}
+            arguments = self._arguments(given)
+            watched = {k: v for k, v in (given | arguments).items() if isinstance(v, Tensor)}
+            before = {k: v.detach().clone() for k, v in watched.items()}
+            state = {name: read() for name, read in STATE.items()}
+            returned = function(*arguments.values())
+            altered = [name for name, read in STATE.items() if read() != state[name]]
+            torch.set_grad_enabled(True)
+            outputs = _outputs(returned)
+            changed = [k for k, v in watched.items() if not torch.equal(v, before[k])]
+            # A graph through a changed tensor is broken.
+            asked = {} if changed else {name: leaves[name] for name in wanted}
+            return {
+                "returned": type(returned).__name__,
+                "outputs": [_plain(value) for value in outputs],
+                "gradients": _gradients(outputs, asked),
+                "changed": changed,
+                "state": altered,
+            }
+
+    def _arguments(self, inputs: Inputs) -> dict[str, Any]:
+        """What the answer is called with, by the names that the task gives."""
+        if self.build is None:
+            return dict(inputs)
+        return dict(zip(self._named, self.build(**inputs), strict=True))
+
+    @cached_property
+    def _named(self) -> list[str]:
+        return list(inspect.signature(self.truth).parameters)
+
+
+@contextmanager
+def _as_in_a_new_notebook(seed: int) -> Iterator[None]:
+    """Whatever this one has switched: float32 by default, gradients, and a seed of its own.
+
+    Afterwards all is as it was.
+    """
+    default = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.set_default_dtype(torch.float32)
+            torch.default_generator.manual_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 class _Known:
@@ -206,6 +254,10 @@ class _Known:
         self.exact = [_cast(inputs, torch.float64) for inputs in self.inputs]
         self.truth = [exercise._ask(exercise.truth, inputs, again=False) for inputs in self.exact]
         self.found: dict[tuple[str, int], Outcome] = {}
+
+    def arguments(self, case: int) -> dict[str, Any]:
+        """What the answer is called with in a case."""
+        return self.exercise._arguments(self.inputs[case])
 
     @cached_property
     def sensitive(self) -> list[Outcome]:
@@ -314,6 +366,6 @@ def _plain(value: Any) -> Any:
         return {"type": str(value.dtype), "shape": list(value.shape), "numbers": numbers}
     if isinstance(value, bool | int | float | str):
         return value
-    if hasattr(value, "item") and getattr(value, "size", 0) == 1:  # a NumPy scalar
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar
         return value.item()
     return {"type": type(value).__name__}

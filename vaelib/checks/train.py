@@ -74,10 +74,10 @@ class Stream:
         return self.log_w.split(self.sizes)
 
 
-def _log_mean_of_each(stream: Stream) -> Tensor:
+def _log_mean_of_each(chunks: Stream) -> Tensor:
     """Datum by datum, from its largest weight."""
     found = []
-    for one in stream.log_w.mT:
+    for one in chunks.log_w.mT:
         top = one.max()
         found.append(top + ((one - top).exp().sum() / len(one)).log())
     return torch.stack(found)
