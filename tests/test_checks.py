@@ -111,6 +111,19 @@ def test_digits_that_an_unstable_formula_loses_are_missed():
             variance.judge(outcomes, seed)
 
 
+@exercise(truth=lambda logvar: logvar.exp().sqrt(), mistakes={}, smallest=1e-6)
+def scale_alone(draw):
+    """Numbers of a millionth."""
+    yield {"logvar": draw.normal(4) - 27.0}
+
+
+def test_what_is_added_to_a_small_number_is_seen():
+    for seed in range(20):
+        assert tried(scale_alone, given(lambda v: torch.exp(0.5 * v)), seed) is None
+        says = tried(scale_alone, given(lambda v: torch.exp(0.5 * v) + 1e-9), seed)
+        assert "the result holds" in says
+
+
 def test_what_an_answer_says_of_its_own_digits_is_not_believed():
     """A truth without a gradient is compared with zeros, in the shape of the answer's."""
     said = {"type": "torch.float64", "shape": [1], "numbers": [5.0], "moves": [1e9]}
@@ -333,7 +346,7 @@ def test_entries_of_the_catalogue_differ_by_ten_tolerances(name):
             return False
         gradients = [(x["gradients"][k] or 0.0, y["gradients"][k] or 0.0) for k in x["gradients"]]
         pairs = [*zip(x["outputs"], y["outputs"], strict=True), *gradients]
-        return all(close(p, q, tolerance) for p, q in pairs)
+        return all(close(p, q, tolerance, exercise.smallest) for p, q in pairs)
 
     says = list(found)
     for i, one in enumerate(says):

@@ -13,18 +13,21 @@ Outcome = dict[str, Any]
 
 
 def compared(
-    outcomes: Sequence[Outcome], truth: Sequence[Outcome], tolerances: Sequence[float]
+    outcomes: Sequence[Outcome],
+    truth: Sequence[Outcome],
+    tolerances: Sequence[float],
+    smallest: float,
 ) -> tuple[list[bool], list[bool]]:
     """Of each case, whether its values are right, and whether its gradients are."""
     cases = list(zip(outcomes, truth, tolerances, strict=True))
     return (
-        [same_outputs(a["outputs"], t["outputs"], tolerance) for a, t, tolerance in cases],
+        [same_outputs(a["outputs"], t["outputs"], by, smallest) for a, t, by in cases],
         [same_gradients(a["gradients"], t["gradients"], tolerance) for a, t, tolerance in cases],
     )
 
 
-def close(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two outputs agree: shape, and numbers within `tolerance · (1 + |b| + moves / 10)`.
+def close(a: Any, b: Any, tolerance: float, smallest: float = 1.0) -> bool:
+    """Whether outputs agree: shape, and numbers within `tolerance · (smallest + |b| + moves / 10)`.
 
     The moves stand beside b's numbers where it is a truth (`_Known.sensitive`): how far each goes
     per relative change of the inputs. Of that less is forgiven, since an unstable formula often
@@ -37,7 +40,7 @@ def close(a: Any, b: Any, tolerance: float) -> bool:
     if x is None or y is None or x.shape != y.shape:
         return False
     moves = b.get("moves") if isinstance(b, dict) else None
-    scale = 1 + abs(y)
+    scale = smallest + abs(y)
     if moves is not None:
         scale = scale + np.reshape(moves, y.shape) / 10
     with np.errstate(invalid="ignore"):  # ∞ − ∞, which is compared after it
@@ -60,9 +63,10 @@ def tensor(plain: Any) -> Tensor | None:
     return None if array is None else torch.from_numpy(array)
 
 
-def same_outputs(a: list[Any], b: list[Any], tolerance: float) -> bool:
+def same_outputs(a: list[Any], b: list[Any], tolerance: float, smallest: float = 1.0) -> bool:
     """Whether there are as many, and each is `close`."""
-    return len(a) == len(b) and all(close(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(close(x, y, tolerance, smallest) for x, y in pairs)
 
 
 def same_gradients(a: Mapping[str, Any], b: Mapping[str, Any], tolerance: float) -> bool:

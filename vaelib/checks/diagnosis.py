@@ -48,6 +48,7 @@ def diagnose(
     inputs: Sequence[Mapping[str, Any]],
     arguments: Callable[[int], Mapping[str, Any]],
     tolerances: Sequence[float],
+    smallest: float,
     axes: Mapping[str, tuple[str, ...]],
     mistakes: Iterable[tuple[str, Iterable[Outcome]]],
 ) -> None:
@@ -62,6 +63,7 @@ def diagnose(
         arguments: From the number of a case to what the answer was called with, by name; the
             inputs themselves, if nothing is built of them. Messages speak of nothing else.
         tolerances: Of each case, as in `close`.
+        smallest: As in `close`.
         axes: Names of the inputs' axes, the last first.
         mistakes: What to say, and the outcomes of that mistake in float64; computed on demand.
 
@@ -73,10 +75,10 @@ def diagnose(
         raise CheckFailed(f"{len(outcomes)} cases were answered of {len(truth)}")
     _fail_on_lists(outcomes[0], truth[0])
     _fail_on_side_effects(outcomes, inputs[0])
-    values, slopes = compared(outcomes, truth, tolerances)
+    values, slopes = compared(outcomes, truth, tolerances, smallest)
     if not (all(values) and all(slopes)):
         truth = sensitive()
-        values, slopes = compared(outcomes, truth, tolerances)
+        values, slopes = compared(outcomes, truth, tolerances, smallest)
     _fail_on_types(outcomes, truth)
     if all(values) and all(slopes):
         return
@@ -87,27 +89,28 @@ def diagnose(
         raise CheckFailed(
             "right in float64, but not in float32. Something overflows, underflows or cancels: "
             "stay in log space, and use forms such as logsumexp, softplus and expm1. "
-            + _example(outcomes[case], truth[case], arguments(case))
+            + _example(outcomes[case], truth[case], arguments(case), smallest)
         )
     chosen = [outcomes[i] for i in exact], [truth[i] for i in exact], [inputs[i] for i in exact]
     for says, wrong in mistakes:
-        if _matches(chosen[0], wrong):
+        if _matches(chosen[0], wrong, smallest):
             raise CheckFailed(says)
     names = list(arguments(0))
     if not all(values[i] for i in exact):
         _explain_outputs(*chosen, axes, names)
         case = next(i for i in exact if not values[i])
         raise CheckFailed(
-            "the values are wrong. " + _example(outcomes[case], truth[case], arguments(case))
+            "the values are wrong. "
+            + _example(outcomes[case], truth[case], arguments(case), smallest)
         )
     _explain_gradients(chosen[0], chosen[1], names)
 
 
-def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome]) -> bool:
+def _matches(outcomes: Sequence[Outcome], wrong: Iterable[Outcome], smallest: float) -> bool:
     """Whether the answer makes this mistake in every case, gradients included."""
     return all(
         "error" not in b
-        and same_outputs(a["outputs"], b["outputs"], 1e-6)
+        and same_outputs(a["outputs"], b["outputs"], 1e-6, smallest)
         and same_gradients(a["gradients"], b["gradients"], 1e-6)
         for a, b in zip(outcomes, wrong, strict=False)  # strict would ask for all of them
     )
@@ -448,10 +451,12 @@ def _describe(arguments: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _example(outcome: Outcome, truth: Outcome, arguments: Mapping[str, Any]) -> str:
+def _example(
+    outcome: Outcome, truth: Outcome, arguments: Mapping[str, Any], smallest: float
+) -> str:
     alone = len(truth["outputs"]) == 1
     for k, (got, right) in enumerate(zip(outcome["outputs"], truth["outputs"], strict=False)):
-        if close(got, right, 3e-7 if outcome["dtype"] == "torch.float64" else 2e-4):
+        if close(got, right, 3e-7 if outcome["dtype"] == "torch.float64" else 2e-4, smallest):
             continue
         a, t = tensor(got), tensor(right)
         which = "the result" if alone else f"output {k + 1}"

@@ -83,6 +83,8 @@ class Exercise:
         axes: From the name of an input to the names of its axes, the last one first, for messages:
             ``{"x": ("pixels",)}``.
         loosened: Factor on the tolerances, where a right answer may be rounded on the way.
+        smallest: Size from which on a result is compared by its digits, and below it by its
+            difference: 1, or less where something small that is added to a small result matters.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Exercise:
     gradients: tuple[str, ...] | None = None
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     loosened: float = 1.0
+    smallest: float = 1.0
 
     def __call__(self, answer: Callable[..., Any], *, seed: int | None = None) -> None:
         """Print one line if ``answer`` is right or not attempted; raise `CheckFailed` if wrong.
@@ -151,6 +154,7 @@ class Exercise:
                 known.inputs,
                 known.arguments,
                 tolerances,
+                self.smallest,
                 self.axes,
                 mistakes,
             )
