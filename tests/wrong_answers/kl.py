@@ -269,7 +269,7 @@ def error_of_k3(log_q, log_p):
 
 @wrong("kl_with_error", says="must be over the draws")
 def error_over_data(log_q, log_p):
-    return mean_and_error(log_q.T, log_p.T)
+    return mean_and_error_by_hand(log_q.T, log_p.T)
 
 
 @wrong("kl_with_error", says="summed")
@@ -463,3 +463,246 @@ def reverse_weight_without_gradient(loc, logvar, log_p, grid):
 @wrong("reverse_objective", says="mean over the grid")
 def reverse_plain_mean(loc, logvar, log_p, grid):
     return (Normal(loc, (0.5 * logvar).exp()).log_prob(grid) - log_p).mean()
+
+
+# Found by its users
+
+
+@right("kl_to_prior")
+def kl_cut_at_zero(loc, logvar):
+    """No KL is negative: nothing is cut but rounding."""
+    return textbook(loc, logvar).clamp(min=0)
+
+
+@right("kl_to_prior")
+def kl_one_latent_after_the_other(loc, logvar):
+    total = torch.zeros_like(loc[..., 0])
+    for m, v in zip(loc.unbind(-1), logvar.unbind(-1), strict=True):
+        total = total + m * m / 2 + torch.special.expm1(v) / 2 - v / 2
+    return total
+
+
+@wrong("kl_to_prior", says="1e-06 is added to the scale")
+def kl_of_a_guarded_scale(loc, logvar):
+    q = Normal(loc, torch.exp(0.5 * logvar) + 1e-6)
+    return kl_divergence(q, Normal(torch.zeros_like(loc), 1.0)).sum(-1)
+
+
+@wrong("kl_to_prior")
+def kl_of_a_guarded_logarithm(loc, logvar):
+    variance = logvar.exp()
+    return 0.5 * (loc**2 + variance - (variance + 1e-8).log() - 1).sum(-1)
+
+
+@wrong("kl_to_prior", says="cut at 1e-6")
+def kl_of_a_cut_variance(loc, logvar):
+    variance = logvar.exp()
+    return 0.5 * (loc**2 + variance - variance.clamp(min=1e-6).log() - 1).sum(-1)
+
+
+@wrong("kl_to_prior", says="axis of size 1 is gone")
+def kl_squeezed(loc, logvar):
+    return textbook(loc, logvar).squeeze()
+
+
+@wrong("kl_to_prior", says="changed its argument logvar in place")
+def kl_in_place_without_gradient(loc, logvar):
+    kl = textbook(loc, logvar)
+    logvar.data.clamp_(-1, 1)
+    return kl
+
+
+@wrong("kl_to_prior", says="calls torch.set_default_dtype")
+def kl_of_another_default(loc, logvar):
+    torch.set_default_dtype(loc.dtype if loc.dtype == torch.float64 else torch.float16)
+    return textbook(loc, logvar)
+
+
+@right("kl_between")
+def between_cut_at_zero(q_loc, q_logvar, p_loc, p_logvar):
+    return torch.relu(between(q_loc, q_logvar, p_loc, p_logvar))
+
+
+@right("kl_between")
+def between_by_densities(q_loc, q_logvar, p_loc, p_logvar):
+    """E_q[log q] in closed form, minus E_q[log p]."""
+    entropy = 0.5 * (1 + math.log(2 * math.pi) + q_logvar)
+    squares = ((q_loc - p_loc).square() + q_logvar.exp()) * torch.exp(-p_logvar)
+    cross = 0.5 * (squares + p_logvar + math.log(2 * math.pi))
+    return (cross - entropy).sum(-1)
+
+
+@wrong("kl_between", says="not once to the sum")
+def between_one_once(q_loc, q_logvar, p_loc, p_logvar):
+    terms = (q_logvar - p_logvar).exp() + (q_loc - p_loc) ** 2 / p_logvar.exp()
+    return 0.5 * ((terms + p_logvar - q_logvar).sum(-1) - 1)
+
+
+@wrong("kl_between", says="outside the ½")
+def between_one_outside(q_loc, q_logvar, p_loc, p_logvar):
+    terms = (q_logvar - p_logvar).exp() + (q_loc - p_loc) ** 2 / p_logvar.exp()
+    return (0.5 * (terms + p_logvar - q_logvar) - 1).sum(-1)
+
+
+@wrong("kl_between", says="ratio must be squared")
+def between_ratio_of_scales(q_loc, q_logvar, p_loc, p_logvar):
+    ratio = torch.exp(0.5 * q_logvar) / torch.exp(0.5 * p_logvar)
+    square = (q_loc - p_loc) ** 2 / p_logvar.exp()
+    return 0.5 * (ratio + square - 1 + p_logvar - q_logvar).sum(-1)
+
+
+@wrong("kl_between", says="log-variances are missing")
+def between_without_logs(q_loc, q_logvar, p_loc, p_logvar):
+    return 0.5 * (((q_loc - p_loc) ** 2 + q_logvar.exp()) / p_logvar.exp() - 1).sum(-1)
+
+
+@wrong("kl_between", says="½ stands in front already")
+def between_half_of_the_logs(q_loc, q_logvar, p_loc, p_logvar):
+    log_ratio = torch.log(torch.exp(p_logvar / 2) / torch.exp(q_logvar / 2))
+    square = ((q_loc - p_loc) ** 2 + q_logvar.exp()) / p_logvar.exp()
+    return 0.5 * (square - 1 + log_ratio).sum(-1)
+
+
+@wrong("kl_between", says="loc − p_loc\\)² is missing")
+def between_the_same_means(q_loc, q_logvar, p_loc, p_logvar):
+    return between(q_loc, q_logvar, q_loc, p_logvar)
+
+
+@wrong("kl_between", says="cut at 1e-6")
+def between_cut_variances(q_loc, q_logvar, p_loc, p_logvar):
+    var_q, var_p = q_logvar.exp().clamp(min=1e-6), p_logvar.exp().clamp(min=1e-6)
+    return between(q_loc, var_q.log(), p_loc, var_p.log())
+
+
+@wrong("kl_between", says="axis of size 1 is gone")
+def between_squeezed(q_loc, q_logvar, p_loc, p_logvar):
+    return between(q_loc, q_logvar, p_loc, p_logvar).squeeze()
+
+
+@right("kl_with_error")
+def mean_and_error_by_torch(log_q, log_p):
+    variance, mean = torch.var_mean(log_q - log_p, dim=0)
+    return mean, variance.div(log_q.shape[0]).sqrt()
+
+
+@wrong("kl_with_error", says="estimate is cut off at 0")
+def error_of_a_cut_mean(log_q, log_p):
+    estimate, error = mean_and_error(log_q, log_p)
+    return torch.clamp(estimate, min=0), error
+
+
+@wrong("kl_with_error", says="single log-ratios are cut off")
+def error_of_cut_ratios(log_q, log_p):
+    ratio = torch.relu(log_q - log_p)
+    return ratio.mean(0), ratio.std(0) / len(ratio) ** 0.5
+
+
+@wrong("kl_with_error", says="turned round where")
+def error_of_an_absolute_mean(log_q, log_p):
+    estimate, error = mean_and_error(log_q, log_p)
+    return estimate.abs(), error
+
+
+@wrong("kl_with_error", says="variance divided by √n")
+def error_var_for_std(log_q, log_p):
+    ratio = log_q - log_p
+    return ratio.mean(0), ratio.var(0) / len(ratio) ** 0.5
+
+
+@wrong("kl_with_error", says="variance of one draw")
+def error_is_variance(log_q, log_p):
+    ratio = log_q - log_p
+    return ratio.mean(0), ratio.var(0)
+
+
+@wrong("kl_with_error", says="in it already")
+def error_one_less_twice(log_q, log_p):
+    ratio = log_q - log_p
+    return ratio.mean(0), ratio.std(0) / (len(ratio) - 1) ** 0.5
+
+
+@wrong("kl_with_error", says="taken from 0")
+def error_around_zero(log_q, log_p):
+    ratio = log_q - log_p
+    return ratio.mean(0), ((ratio**2).mean(0) / len(ratio)) ** 0.5
+
+
+@wrong("kl_with_error", says="size of axis 0")
+def error_by_the_number_of_data(log_q, log_p):
+    ratio = log_q - log_p
+    return ratio.mean(0), ratio.std(0) / math.sqrt(ratio.shape[1])
+
+
+@wrong("kl_with_error", says="output 1: .*axis of size 1 is gone")
+def error_squeezed(log_q, log_p):
+    estimate, error = mean_and_error(log_q, log_p)
+    return estimate.squeeze(), error.squeeze()
+
+
+@right("forward_fit")
+def forward_by_trapezoid(log_p, grid):
+    p = torch.exp(log_p - log_p.amax())
+    total = torch.trapezoid(p, grid)
+    loc = torch.trapezoid(p * grid, grid) / total
+    return loc, (torch.trapezoid(p * (grid - loc).square(), grid) / total).sqrt()
+
+
+@right("forward_fit")
+def forward_from_an_end(log_p, grid):
+    """Distances from the first point, by the share of p that lies beyond each."""
+    beyond = log_p.softmax(0).flip(0).cumsum(0).flip(0)[1:]
+    away = (grid - grid[0])[1:]
+    loc = (beyond * grid.diff()).sum()
+    square = (beyond * (away**2).diff(prepend=away.new_zeros(1))).sum()
+    return grid[0] + loc, (square - loc**2).sqrt()
+
+
+@wrong("forward_fit", says="the result has the shape|output 1: the result has the shape")
+def forward_with_axes(log_p, grid):
+    loc, scale = forward_by_softmax(log_p, grid)
+    return loc[None], scale[None]
+
+
+@right("reverse_objective")
+def reverse_kl_by_trapezoid(loc, logvar, log_p, grid):
+    log_q = Normal(loc, logvar.mul(0.5).exp()).log_prob(grid)
+    return torch.trapezoid(log_q.exp() * (log_q - log_p), grid)
+
+
+@right("reverse_objective")
+def reverse_kl_of_shares(loc, logvar, log_p, grid):
+    """q's weights made to add up to 1."""
+    log_q = Normal(loc, torch.exp(logvar / 2)).log_prob(grid)
+    return torch.sum(log_q.softmax(0) * (log_q - log_p))
+
+
+@right("reverse_objective")
+def reverse_kl_with_entropy(loc, logvar, log_p, grid):
+    """The entropy of a Gaussian is known; only the cross-entropy needs the grid."""
+    q = Normal(loc, torch.exp(logvar / 2))
+    step = (grid[-1] - grid[0]) / (grid.numel() - 1)
+    return -q.entropy() - step * (q.log_prob(grid).exp() @ log_p)
+
+
+@wrong("reverse_objective", says="an ε of 1e-10 inside the logarithm")
+def reverse_guarded_logarithm(loc, logvar, log_p, grid):
+    q = Normal(loc, torch.exp(logvar / 2)).log_prob(grid).exp()
+    return (q * (torch.log(q + 1e-10) - log_p)).sum() * (grid[1] - grid[0])
+
+
+@wrong("reverse_objective", says="normalized already")
+def reverse_normalized_again(loc, logvar, log_p, grid):
+    step = grid[1] - grid[0]
+    return reverse_kl(loc, logvar, log_p - torch.log(log_p.exp().sum() * step), grid)
+
+
+@wrong("reverse_objective", says="cut where p underflows")
+def reverse_guarded_target(loc, logvar, log_p, grid):
+    return reverse_kl(loc, logvar, torch.log(log_p.exp() + 1e-30), grid)
+
+
+@wrong("reverse_objective", says="changed its argument log_p")
+def reverse_in_place(loc, logvar, log_p, grid):
+    log_q = Normal(loc, torch.exp(logvar / 2)).log_prob(grid)
+    log_p -= log_q
+    return -(log_q.exp() * log_p).sum() * (grid[1] - grid[0])

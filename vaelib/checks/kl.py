@@ -18,6 +18,10 @@ def _kl_to_prior_by_torch(loc: Tensor, logvar: Tensor) -> Tensor:
     return kl_divergence(Normal(loc, logvar.exp().sqrt()), prior).sum(-1)
 
 
+def _kl_of_scale(loc: Tensor, scale: Tensor) -> Tensor:
+    return (0.5 * (loc**2 + scale**2 - 1) - scale.log()).sum(-1)
+
+
 @exercise(
     truth=_kl_to_prior_by_torch,
     mistakes={
@@ -45,15 +49,27 @@ def _kl_to_prior_by_torch(loc: Tensor, logvar: Tensor) -> Tensor:
         "σ stands where σ² belongs: exp(logvar) is already the variance": lambda m, v: (
             0.5 * (m**2 + (0.5 * v).exp() - v - 1).sum(-1)
         ),
+        "the variance is cut at 1e-6: a q that is narrower has a larger KL": lambda m, v: (
+            0.5 * (m**2 + v.exp() - v.exp().clamp(min=1e-6).log() - 1).sum(-1)
+        ),
+        **{
+            f"{eps:g} is added to the scale, which changes the KL of a q that is nearly a point": (
+                lambda m, v, eps=eps: _kl_of_scale(m, (0.5 * v).exp() + eps)
+            )
+            for eps in (1e-4, 1e-5, 1e-6)
+        },
     },
     axes={"loc": ("latent dimensions",)},
 )
 def kl_to_prior(draw: Draw) -> Iterator[dict[str, Any]]:
     """KL(q ‖ p) of a diagonal Gaussian q to the standard normal p."""
-    for shape in ((4, 3), (7, 5), (2, 6, 4), (9,)):
+    for shape in ((4, 3), (1, 5), (2, 6, 4), (9,)):
         yield {"loc": draw.normal(*shape), "logvar": draw.normal(*shape)}
-    # A posterior far from the prior, and one that is nearly a point.
-    yield {"loc": draw.normal(3, 8, scale=30.0), "logvar": draw.uniform(3, 8, low=-20, high=4)}
+    # A posterior far from the prior, and some that are nearly points.
+    yield {
+        "loc": draw.normal(3, 8) * torch.tensor([[30.0], [1.0], [1.0]]).double(),
+        "logvar": draw.uniform(3, 8, low=-30, high=4),
+    }
 
 
 def _kl_between_by_torch(
@@ -91,12 +107,35 @@ def _kl_between_by_torch(
         "the −1 is missing: for q = p the KL must be 0": lambda a, v, b, w: (
             0.5 * ((a - b) ** 2 / w.exp() + (v - w).exp() - v + w).sum(-1)
         ),
+        "the −1 belongs to each latent dimension, not once to the sum": lambda a, v, b, w: (
+            0.5 * (((a - b) ** 2 / w.exp() + (v - w).exp() - v + w).sum(-1) - 1)
+        ),
+        "the −1 of each latent dimension stands outside the ½": lambda a, v, b, w: (
+            0.5 * ((a - b) ** 2 / w.exp() + (v - w).exp() - v + w) - 1
+        ).sum(-1),
+        "σ's ratio must be squared: exp(q_logvar − p_logvar), without a ½": lambda a, v, b, w: (
+            0.5 * ((a - b) ** 2 / w.exp() + (0.5 * (v - w)).exp() - 1 - v + w).sum(-1)
+        ),
+        "(q_loc − p_loc)² is missing": lambda a, v, b, w: (
+            0.5 * ((v - w).exp() - 1 - v + w).sum(-1) + 0 * (a + b).sum(-1)
+        ),
+        "the log-variances are missing: + p_logvar − q_logvar": lambda a, v, b, w: (
+            0.5 * ((a - b) ** 2 / w.exp() + (v - w).exp() - 1).sum(-1)
+        ),
+        "the log of a ratio of σ is ½ (p_logvar − q_logvar), and the ½ stands in front already": (
+            lambda a, v, b, w: (
+                0.5 * ((a - b) ** 2 / w.exp() + (v - w).exp() - 1 + 0.5 * (w - v)).sum(-1)
+            )
+        ),
+        "the variances are cut at 1e-6: a q that is narrower has a larger KL": lambda a, v, b, w: (
+            _kl_between_by_torch(a, v.clamp(min=math.log(1e-6)), b, w.clamp(min=math.log(1e-6)))
+        ),
     },
     axes={"q_loc": ("latent dimensions",)},
 )
 def kl_between(draw: Draw) -> Iterator[dict[str, Any]]:
     """KL(q ‖ p) of two diagonal Gaussians."""
-    for shape in ((4, 3), (7, 5), (2, 6, 4)):
+    for shape in ((4, 3), (1, 5), (2, 6, 4)):
         yield {
             "q_loc": draw.normal(*shape),
             "q_logvar": draw.normal(*shape),
@@ -147,8 +186,7 @@ def _with(mean: Any, error: Any) -> Any:
             lambda r: ((-r).exp() - 1 + r).std(0) / len(r) ** 0.5,
         ),
         "the mean is over the data; it must be over the draws, axis 0": lambda log_q, log_p: (
-            (log_q - log_p).mean(-1),
-            (log_q - log_p).std(-1) / log_q.shape[-1] ** 0.5,
+            _mean_and_error(log_q.mT, log_p.mT)
         ),
         "the log-ratios are summed; the KL is their mean": _with(
             lambda r: r.sum(0), lambda r: r.std(0) * len(r) ** 0.5
@@ -156,14 +194,50 @@ def _with(mean: Any, error: Any) -> Any:
         "absolute values are taken; single log-ratios may be negative": _with(
             lambda r: r.abs().mean(0), lambda r: r.abs().std(0) / len(r) ** 0.5
         ),
+        "the estimate is cut off at 0: a KL is not negative, but an estimate of a small one may "
+        "be, and without those the others' mean is too large": _with(
+            lambda r: r.mean(0).clamp(min=0), lambda r: r.std(0) / len(r) ** 0.5
+        ),
+        "single log-ratios are cut off at 0: they may be negative, only their mean under q is "
+        "not": _with(
+            lambda r: r.clamp(min=0).mean(0), lambda r: r.clamp(min=0).std(0) / len(r) ** 0.5
+        ),
+        "the sign is turned round where the estimate is negative: it may be": _with(
+            lambda r: r.mean(0).abs(), lambda r: r.std(0) / len(r) ** 0.5
+        ),
+        "this is a variance divided by √n; take the standard deviation (.std(0), not .var(0))": (
+            _with(lambda r: r.mean(0), lambda r: r.var(0) / len(r) ** 0.5)
+        ),
+        "this is the variance of one draw: its root, divided by √n, is the standard error": _with(
+            lambda r: r.mean(0), lambda r: r.var(0)
+        ),
+        "the standard deviation is divided by √(n − 1) although n − 1 is in it already: by √n": (
+            _with(lambda r: r.mean(0), lambda r: r.std(0) / (len(r) - 1) ** 0.5)
+        ),
+        "the deviations are taken from 0; a variance takes them from the mean": _with(
+            lambda r: r.mean(0), lambda r: r.square().mean(0).sqrt() / len(r) ** 0.5
+        ),
+        "the variances of log q and log p are added, as if the two were independent: they belong "
+        "to the same draws, so take that of their difference": lambda log_q, log_p: (
+            (log_q - log_p).mean(0),
+            ((log_q.var(0) + log_p.var(0)) / len(log_q)).sqrt(),
+        ),
+        "n is the number of draws, the size of axis 0, not of data": _with(
+            lambda r: r.mean(0), lambda r: r.std(0) / r.shape[-1] ** 0.5
+        ),
     },
     gradients=(),
     axes={"log_q": ("data", "draws")},
 )
 def kl_with_error(draw: Draw) -> Iterator[dict[str, Any]]:
     """A Monte Carlo estimate of KL(q ‖ p) with its standard error."""
-    for draws, data in ((50, 3), (7, 4), (2, 5)):
+    for draws, data in ((50, 3), (7, 1), (2, 5)):
         yield {"log_q": draw.normal(draws, data) - 1.0, "log_p": draw.normal(draws, data) - 2.0}
+    # A small KL: of the estimates, every second one is negative.
+    ratio = draw.normal(9, 6)
+    ratio = ratio - ratio.mean(0) + torch.tensor([0.1, -0.1]).double().repeat(3)
+    log_p = draw.normal(9, 6) - 2.0
+    yield {"log_q": (log_p + ratio).float().double(), "log_p": log_p}
     # Densities that have underflowed long ago: only their logarithms are left.
     yield {
         "log_q": draw.normal(20, 6, scale=5.0) - 900.0,
@@ -230,8 +304,9 @@ def _deviation(w: Tensor, grid: Tensor, loc: Tensor) -> Tensor:
 def forward_fit(draw: Draw) -> Iterator[dict[str, Any]]:
     """The Gaussian that minimizes KL(p ‖ q), for an unnormalized log p on an even grid."""
     for points in (301, 512):
-        grid = torch.linspace(-8.0, 9.0, points, dtype=torch.float64)
-        centres, widths = draw.uniform(2, low=-4, high=4), draw.uniform(2, low=0.3, high=1.2)
+        grid = torch.linspace(-10.0, 11.0, points, dtype=torch.float64)
+        # Nothing of p is at the ends, where a trapezoid counts half: at least 6.6 deviations away.
+        centres, widths = draw.uniform(2, low=-4, high=4), draw.uniform(2, low=0.3, high=0.9)
         bumps = -0.5 * ((grid[:, None] - centres) / widths) ** 2 + draw.normal(2)
         # An unknown constant in front, up to one that underflows.
         for shift in (float(draw.uniform(low=-3, high=3)), -2000.0):
@@ -285,21 +360,54 @@ def _log_normal(loc: Tensor, logvar: Tensor, grid: Tensor) -> Tensor:
         "the expectation is a mean over the grid's points: q must weigh them": lambda m, v, p, z: (
             _log_normal(m, v, z) - p
         ).mean(),
+        "log_p is normalized over the grid; it is normalized already, and a part of p may lie "
+        "beyond the grid": lambda m, v, p, z: _reverse(
+            m, v, p - p.logsumexp(0) - (z[1] - z[0]).log(), z
+        ),
+        "log p is cut where p underflows: subtract log_p itself, which is far from −∞": (
+            lambda m, v, p, z: _reverse(m, v, (p.exp() + 1e-30).log(), z)
+        ),
+        **{
+            f"an ε of {eps:g} inside the logarithm hides a density that is smaller: "
+            "Normal.log_prob is log q itself": lambda m, v, p, z, eps=eps: (
+                (z[1] - z[0])
+                * (
+                    _log_normal(m, v, z).exp() * ((_log_normal(m, v, z).exp() + eps).log() - p)
+                ).sum()
+            )
+            for eps in (1e-8, 1e-10, 1e-12)
+        },
     },
     gradients=("loc", "logvar"),
 )
 def reverse_objective(draw: Draw) -> Iterator[dict[str, Any]]:
     """KL(q ‖ p) of a Gaussian q to a density p on an even grid."""
     for per_unit in (8, 16):  # a step that float32 holds exactly
-        grid = torch.arange(-9 * per_unit, 9 * per_unit + 1, dtype=torch.float64) / per_unit
-        centres, widths = draw.uniform(2, low=-3, high=3), draw.uniform(2, low=0.4, high=1.2)
+        grid = torch.arange(-11 * per_unit, 11 * per_unit + 1, dtype=torch.float64) / per_unit
         shares = torch.log_softmax(draw.normal(2), 0)
-        bumps = Normal(centres, widths).log_prob(grid[:, None]) + shares
-        # So far out that p underflows and log p does not: a q there still has a finite KL.
-        for low, high in ((-2.0, 2.0), (4.0, 5.0)):
+        # So far out that p underflows and log p does not: a q there still has a finite KL. It ends
+        # 7.7 deviations before the grid does, or answers that agree on the line would not there.
+        for (left, right), widest, (low, high) in (
+            ((-7.0, -5.0), 0.6, (4.0, 5.0)),
+            ((-3.0, 3.0), 1.2, (-2.0, 2.0)),
+        ):
+            centres = draw.uniform(2, low=left, high=right)
+            widths = draw.uniform(2, low=0.4, high=widest)
+            bumps = Normal(centres, widths).log_prob(grid[:, None]) + shares
             yield {
                 "loc": draw.uniform(low=low, high=high),
                 "logvar": draw.uniform(low=-1.5, high=-0.5),
                 "log_p": torch.logsumexp(bumps, 1).float().double(),
                 "grid": grid,
             }
+    # A third bump beyond the grid; and all in another unit of z, in which densities are of 1e-13.
+    unit = 2.0**40
+    beyond = Normal(draw.uniform(low=14, high=16), 1.0).log_prob(grid)
+    share = draw.uniform(low=0.3, high=0.6)
+    log_p = torch.logaddexp(torch.logsumexp(bumps, 1) + (1 - share).log(), beyond + share.log())
+    yield {
+        "loc": (unit * draw.uniform(low=-2.0, high=2.0)).float().double(),
+        "logvar": (draw.uniform(low=-1.5, high=-0.5) + 2 * math.log(unit)).float().double(),
+        "log_p": (log_p - math.log(unit)).float().double(),
+        "grid": unit * grid,
+    }
