@@ -750,3 +750,174 @@ def proposal_one_maximum(log_joint, log_q):
 @wrong("log_average_weight", says="axis of size 1 too many")
 def average_keeps_the_axis(log_w):
     return torch.logsumexp(log_w, 0, keepdim=True) - math.log(len(log_w))
+
+
+# Found by its users
+
+
+@right("posterior_table")
+def table_by_counting(log_prior, log_likelihood, observed):
+    """How often each value was observed; what was not must not make 0 · ∞."""
+    count = torch.bincount(observed, minlength=log_likelihood.shape[1])
+    seen = torch.where(count > 0, count * log_likelihood, torch.zeros_like(log_likelihood))
+    log_joint = log_prior + seen.sum(1)
+    log_evidence = log_joint.logsumexp(0)
+    return torch.exp(log_joint - log_evidence), log_evidence
+
+
+@wrong("posterior_table", says="posterior is without its prior")
+def table_posterior_without_prior(log_prior, log_likelihood, observed):
+    log_seen = log_likelihood[:, observed].sum(1)
+    return torch.softmax(log_seen, 0), torch.logsumexp(log_prior + log_seen, 0)
+
+
+@wrong("posterior_table", says="evidence is without the prior")
+def table_evidence_without_prior(log_prior, log_likelihood, observed):
+    log_seen = log_likelihood[:, observed].sum(1)
+    return torch.softmax(log_prior + log_seen, 0), torch.logsumexp(log_seen, 0)
+
+
+@wrong("posterior_table", says="changed its argument log_likelihood in place")
+def table_rows_in_place(log_prior, log_likelihood, observed):
+    log_likelihood += log_prior[:, None] / len(observed)
+    log_joint = log_likelihood[:, observed].sum(1)
+    return log_joint.softmax(0), log_joint.logsumexp(0)
+
+
+@wrong("posterior_table", says="output 2: .*axis of size 1 too many")
+def table_evidence_with_an_axis(log_prior, log_likelihood, observed):
+    posterior, log_evidence = table(log_prior, log_likelihood, observed)
+    return posterior, log_evidence[None]
+
+
+@wrong("log_average_weight", says="axis of size 1 is gone")
+def average_squeezed(log_w):
+    return average_by_logsumexp(log_w).squeeze()
+
+
+@wrong("log_average_weight", says="in place")
+def average_in_place(log_w):
+    largest = log_w.max(0).values
+    log_w -= largest
+    return largest + log_w.exp().mean(0).log()
+
+
+@wrong("log_average_weight", says="calls torch.set_grad_enabled")
+def average_switches_gradients_off(log_w):
+    average = average_by_logsumexp(log_w)
+    torch.set_grad_enabled(False)
+    return average
+
+
+@right("linear_posterior")
+def linear_by_conditioning(x, weight, bias, variance):
+    """From the joint Gaussian of z and x."""
+    covariance_x = weight @ weight.T + variance * torch.eye(len(bias), dtype=x.dtype)
+    gain = torch.linalg.solve(covariance_x, weight).T
+    return (x - bias) @ gain.T, torch.eye(weight.shape[1], dtype=x.dtype) - gain @ weight
+
+
+@right("linear_posterior")
+def linear_by_conditioning_with_an_inverse(x, weight, bias, variance):
+    inverse = torch.linalg.inv(weight @ weight.mT + variance * torch.eye(weight.shape[0]).to(x))
+    loc = torch.einsum("pl,pq,...q->...l", weight, inverse, x - bias)
+    return loc, torch.eye(weight.shape[1]).to(x) - weight.mT @ inverse @ weight
+
+
+@right("linear_posterior")
+def linear_pixel_by_pixel(x, weight, bias, variance):
+    """Each pixel is one more observation of z, and updates what is known (Kalman)."""
+    loc = x.new_zeros(*x.shape[:-1], weight.shape[1])
+    covariance = torch.eye(weight.shape[1], dtype=x.dtype)
+    for p, row in enumerate(weight):
+        along = covariance @ row
+        gain = along / (row @ along + variance)
+        off = x[..., p] - bias[p] - loc @ row
+        loc = loc + off[..., None] * gain
+        covariance = covariance - torch.outer(gain, along)
+    return loc, covariance
+
+
+@wrong("linear_posterior", says="axis of size 1 is gone")
+def linear_squeezed(x, weight, bias, variance):
+    loc, covariance = linear_by_inverse(x, weight, bias, variance)
+    return loc.squeeze(), covariance
+
+
+@wrong("linear_posterior", says="output 2: .*axis of size 1 is gone")
+def linear_covariance_squeezed(x, weight, bias, variance):
+    loc, covariance = linear_by_inverse(x, weight, bias, variance)
+    return loc, covariance.squeeze()
+
+
+@wrong("linear_posterior")
+def linear_pixels_rounded(x, weight, bias, variance):
+    return linear_by_inverse(x.round(), weight, bias, variance)
+
+
+@wrong("linear_posterior")
+def linear_guarded_variance(x, weight, bias, variance):
+    return linear_by_inverse(x, weight, bias, variance + 1e-6)
+
+
+@wrong("linear_posterior", says="changed its argument x in place")
+def linear_in_place(x, weight, bias, variance):
+    x -= bias
+    return linear_by_inverse(x, weight, torch.zeros_like(bias), variance)
+
+
+@wrong("mixture_update", says="count less 1: the likelihood")
+def em_unbiased_variances(x, proportion, loc, variance):
+    r = em_shares(x, proportion, loc, variance)
+    new_loc = r.T @ x / r.sum(0)
+    return r.mean(0), new_loc, (r * (x[:, None] - new_loc) ** 2).sum(0) / (r.sum(0) - 1)
+
+
+@wrong("mixture_update", says="n / \\(n − 1\\)")
+def em_corrected_variances(x, proportion, loc, variance):
+    new, new_loc, spread = em_by_softmax(x, proportion, loc, variance)
+    return new, new_loc, spread * len(x) / (len(x) - 1)
+
+
+@wrong("mixture_update", says="divided by n − 1")
+def em_proportions_of_one_less(x, proportion, loc, variance):
+    r = em_shares(x, proportion, loc, variance)
+    return r.sum(0) / (len(x) - 1), *em_averages(r, x)[1:]
+
+
+@wrong("mixture_update", says="a mean divides by the count")
+def em_means_of_one_less(x, proportion, loc, variance):
+    r = em_shares(x, proportion, loc, variance)
+    less = r.sum(0) - 1
+    new_loc = r.T @ x / less
+    return r.mean(0), new_loc, (r * (x[:, None] - new_loc) ** 2).sum(0) / less
+
+
+@wrong("mixture_update")
+def em_guarded_variances(x, proportion, loc, variance):
+    new, new_loc, spread = em_by_softmax(x, proportion, loc, variance)
+    return new, new_loc, spread + 1e-6
+
+
+@wrong("mixture_update", says="axis of size 1 is gone")
+def em_squeezed(x, proportion, loc, variance):
+    return tuple(new.squeeze() for new in em_by_softmax(x, proportion, loc, variance))
+
+
+@wrong("mixture_update", says="changed its argument loc in place")
+def em_in_place(x, proportion, loc, variance):
+    new, new_loc, spread = em_by_softmax(x, proportion, loc, variance)
+    loc[:] = new_loc
+    return new, loc.clone(), spread
+
+
+@wrong("proposal_estimate", says="axis of size 1 is gone")
+def proposal_squeezed(log_joint, log_q):
+    log_evidence, size = proposal_by_shares(log_joint, log_q)
+    return log_evidence.squeeze(), size.squeeze()
+
+
+@wrong("proposal_estimate", says="in place")
+def proposal_in_place(log_joint, log_q):
+    log_joint -= log_q
+    return proposal_by_shares(log_joint, torch.zeros_like(log_q))

@@ -70,6 +70,22 @@ def _total(joint: Tensor) -> Tensor:
         "the prior is missing: the joint is log_prior + the log-likelihoods": _from_joint(
             lambda p, t, x: _seen(t, x).sum(1)
         ),
+        "the posterior is without its prior, which is only in the evidence: it is the joint, prior "
+        "included, divided by the evidence": lambda p, t, x: (
+            _seen(t, x).sum(1).softmax(0),
+            (p + _seen(t, x).sum(1)).logsumexp(0),
+        ),
+        "the evidence is without the prior, which is only in the posterior: it is the sum of the "
+        "joint, prior included": lambda p, t, x: (
+            (p + _seen(t, x).sum(1)).softmax(0),
+            _seen(t, x).sum(1).logsumexp(0),
+        ),
+        "the joint is divided by the sum of the likelihoods; its own sum is the evidence": (
+            lambda p, t, x: (
+                (p + _seen(t, x).sum(1) - _seen(t, x).sum(1).logsumexp(0)).exp(),
+                (p + _seen(t, x).sum(1)).logsumexp(0),
+            )
+        ),
         "the prior enters once for each observation; there is one cause, so it enters once": (
             _from_joint(lambda p, t, x: (p[:, None] + _seen(t, x)).sum(1))
         ),
@@ -192,7 +208,7 @@ def _largest(log_w: Tensor) -> Tensor:
 )
 def log_average_weight(draw: Draw) -> Iterator[dict[str, Any]]:
     """The log of the mean of weights of which only the logs are at hand."""
-    for shape in ((7, 3), (50, 4), (5, 2, 6), (9,)):
+    for shape in ((7, 3), (50, 1), (5, 2, 6), (9,)):
         yield {"log_w": draw.normal(*shape, scale=2.0) - 1.5}
     # Weights that no float holds, too small, too large, and both in one column.
     yield {"log_w": draw.normal(20, 6, scale=3.0) - 1500.0}
@@ -297,21 +313,23 @@ def _other_loc(change: Any) -> Any:
 )
 def linear_posterior(draw: Draw) -> Iterator[dict[str, Any]]:
     """Posterior of the linear Gaussian: its mean for each datum, and its covariance."""
-    for batch, pixels, latent in (((4,), 7, 2), ((6,), 11, 3), ((2, 3), 9, 4), ((), 8, 3)):
+    for batch, pixels, latent in (((4,), 7, 2), ((1,), 11, 3), ((2, 3), 9, 1), ((), 8, 4)):
         yield {
             "x": draw.normal(*batch, pixels) + 0.5,
             "weight": draw.normal(pixels, latent),
             "bias": draw.normal(pixels),
-            "variance": draw.uniform(low=0.2, high=0.7),
+            "variance": draw.uniform(low=0.3, high=0.7),
         }
-    # Almost no noise, and far more of it than signal; the bias is large.
-    for low, high in ((0.04, 0.06), (40.0, 60.0)):
+    # Little noise, and far more of it than signal; the bias is large. With less noise yet, the
+    # textbook's formula for a conditional Gaussian loses its digits in float32 (I − gain · W). The
+    # second is measured in another unit of x, in which the variance is of 1e-8.
+    for low, high, unit in ((0.25, 0.35, 1.0), (40.0, 60.0, 2.0**-16)):
         bias = draw.normal(12, scale=9.0)
         yield {
-            "x": (bias + draw.normal(5, 12)).float().double(),
-            "weight": draw.normal(12, 3),
-            "bias": bias,
-            "variance": draw.uniform(low=low, high=high),
+            "x": unit * (bias + draw.normal(5, 12)).float().double(),
+            "weight": unit * draw.normal(12, 3),
+            "bias": unit * bias,
+            "variance": unit**2 * draw.uniform(low=low, high=high),
         }
 
 
@@ -409,6 +427,25 @@ def _hard(x: Tensor, p: Tensor, m: Tensor, v: Tensor) -> Tensor:
         "the mean of x² is the variance only if the mean is 0: subtract the new mean": _m_step(
             lambda r, x, old, p, m, v: (p, m, v + m**2)
         ),
+        "the variances are divided by the component's count less 1: the likelihood is largest with "
+        "the count itself, and a responsibility is no whole datum": _m_step(
+            lambda r, x, old, p, m, v: (p, m, v * r.sum(0) / (r.sum(0) - 1))
+        ),
+        "the variances are multiplied by n / (n − 1): EM maximizes the likelihood, where nothing "
+        "is corrected": _m_step(lambda r, x, old, p, m, v: (p, m, v * len(x) / (len(x) - 1))),
+        "the proportions are divided by n − 1, the number of data less 1: they must add up to 1": (
+            _m_step(lambda r, x, old, p, m, v: (p * len(x) / (len(x) - 1), m, v))
+        ),
+        "the means are divided by the component's count less 1: a mean divides by the count": (
+            _m_step(
+                lambda r, x, old, p, m, v: (
+                    p,
+                    (r * x[:, None]).sum(0) / (r.sum(0) - 1),
+                    (r * (x[:, None] - (r * x[:, None]).sum(0) / (r.sum(0) - 1)) ** 2).sum(0)
+                    / (r.sum(0) - 1),
+                )
+            )
+        ),
         "the variance is not weighted: each datum counts by its responsibility": _m_step(
             lambda r, x, old, p, m, v: (p, m, ((x[:, None] - m) ** 2).mean(0))
         ),
@@ -427,7 +464,8 @@ def _hard(x: Tensor, p: Tensor, m: Tensor, v: Tensor) -> Tensor:
 )
 def mixture_update(draw: Draw) -> Iterator[dict[str, Any]]:
     """One EM step of a mixture of normals in one dimension."""
-    for data, components, far in ((11, 3, 0.0), (40, 2, 0.0), (9, 4, 0.0), (13, 3, 90.0)):
+    # One component alone has every datum: a mean and a variance.
+    for data, components, far in ((11, 3, 0.0), (40, 1, 0.0), (9, 4, 0.0), (13, 3, 90.0)):
         loc = draw.normal(components, scale=2.0)
         x = loc[torch.arange(data) % components] + draw.normal(data)
         x[0] += far  # so far out that every component's density underflows
@@ -526,7 +564,7 @@ def _size(size: Any) -> Any:
 )
 def proposal_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
     """The evidence by importance sampling, and how many of the samples count."""
-    for samples, data in ((7, 3), (40, 5), (4, 6)):
+    for samples, data in ((7, 3), (40, 1), (4, 6)):
         yield {
             "log_joint": draw.normal(samples, data) - 4.0,
             "log_q": draw.normal(samples, data) - 1.0,
