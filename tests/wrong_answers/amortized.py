@@ -444,3 +444,179 @@ def price_other_direction(covariance):
     precision = torch.linalg.inv(covariance).diagonal(dim1=-2, dim2=-1)
     trace = (precision * variances).sum(-1) - covariance.shape[-1]
     return 0.5 * (trace + torch.logdet(covariance) - variances.log().sum(-1))
+
+
+# Found by its users
+
+
+@right("head_outputs")
+def head_by_rows(features, weight, bias):
+    """One output after the other."""
+    out = [(features * row).sum(-1) + b for row, b in zip(weight, bias, strict=True)]
+    half = len(out) // 2
+    loc, logvar = torch.stack(out[:half], -1), torch.stack(out[half:], -1)
+    return loc, logvar, torch.exp(logvar).pow(0.5)
+
+
+@wrong("head_outputs", says="1e-06 is added to the scale")
+def head_guarded(features, weight, bias):
+    loc, logvar, scale = head(features, weight, bias)
+    return loc, logvar, scale + 1e-6
+
+
+@wrong("head_outputs", says="1e-08 is added to the scale")
+def head_guarded_a_little(features, weight, bias):
+    loc, logvar, scale = head(features, weight, bias)
+    return loc, logvar, scale + 1e-8
+
+
+@wrong("head_outputs", says="scale is cut at 1e-6")
+def head_cut_scale(features, weight, bias):
+    loc, logvar, scale = head(features, weight, bias)
+    return loc, logvar, scale.clamp(min=1e-6)
+
+
+@wrong("head_outputs", says="variance is cut at 1e-6")
+def head_cut_variance(features, weight, bias):
+    loc, logvar, _ = head(features, weight, bias)
+    return loc, logvar, torch.exp(logvar).clamp(min=1e-6).sqrt()
+
+
+@wrong("head_outputs", says="output 1: .*axis of size 1 is gone")
+def head_squeezed(features, weight, bias):
+    return tuple(value.squeeze() for value in head(features, weight, bias))
+
+
+@wrong("head_outputs", says="changed its argument bias in place")
+def head_in_place(features, weight, bias):
+    values = head(features, weight, bias)
+    with torch.no_grad():
+        bias.clamp_(-20, 20)
+    return values
+
+
+@wrong("head_outputs", says="the result is torch.float32")
+def head_in_float32(features, weight, bias):
+    return tuple(value.float() for value in head(features, weight, bias))
+
+
+@wrong("pair_log_q", says="variance is cut at 1e-6")
+def log_q_of_a_cut_variance(z, loc, logvar):
+    variance = torch.exp(logvar).clamp(min=1e-6)
+    return -0.5 * ((z - loc) ** 2 / variance + torch.log(2 * math.pi * variance)).sum(-1)
+
+
+@wrong("pair_log_q", says="scale is cut at 1e-6")
+def log_q_of_a_cut_scale(z, loc, logvar):
+    return Normal(loc, torch.exp(0.5 * logvar).clamp(min=1e-6)).log_prob(z).sum(-1)
+
+
+@wrong("pair_log_q", says="1e-06 is added to the scale")
+def log_q_of_a_guarded_scale(z, loc, logvar):
+    return Normal(loc, torch.exp(0.5 * logvar) + 1e-6).log_prob(z).sum(-1)
+
+
+@wrong("pair_log_q", says="1e-08 is added to the scale")
+def log_q_of_a_scale_guarded_a_little(z, loc, logvar):
+    return Normal(loc, torch.exp(0.5 * logvar) + 1e-8).log_prob(z).sum(-1)
+
+
+@wrong("pair_log_q", says="1e-08 is added to the variance")
+def log_q_of_a_guarded_variance(z, loc, logvar):
+    variance = torch.exp(logvar) + 1e-8
+    return -0.5 * ((z - loc) ** 2 / variance + torch.log(2 * math.pi * variance)).sum(-1)
+
+
+@wrong("pair_log_q", says="axis of size 1 is gone")
+def log_q_squeezed(z, loc, logvar):
+    return log_q(z, loc, logvar).squeeze()
+
+
+@wrong("pair_log_q", says="changed its argument z in place")
+def log_q_in_place(z, loc, logvar):
+    z -= loc
+    return log_q(z, torch.zeros_like(loc), logvar)
+
+
+@wrong("pair_log_q")
+def log_q_of_rounded_latents(z, loc, logvar):
+    return log_q(z.round(decimals=3), loc, logvar)
+
+
+@right("interval_hits")
+def hits_by_squares(z, loc, logvar, level):
+    """Squares of deviations, whose quantile is that of a χ² with one degree of freedom."""
+    squares = (z - loc) ** 2 / logvar.exp()
+    inside = squares < NormalDist().inv_cdf(0.5 + level / 2) ** 2
+    return torch.stack([column.double().mean() for column in inside.unbind(1)])
+
+
+@wrong("interval_hits", says="±1.645 σ")
+def hits_of_90(z, loc, logvar, level):
+    width = 1.645 * torch.exp(0.5 * logvar)
+    return ((loc - width < z) & (z < loc + width)).float().mean(0)
+
+
+@wrong("interval_hits", says="±2 σ")
+def hits_of_two_sigma(z, loc, logvar, level):
+    return ((z - loc).abs() < 2 * torch.exp(0.5 * logvar)).float().mean(0)
+
+
+@wrong("interval_hits", says="1e-06 is added to the scale")
+def hits_guarded(z, loc, logvar, level):
+    width = NormalDist().inv_cdf((1 + level) / 2)
+    eps = (z - loc) / (torch.exp(0.5 * logvar) + 1e-6)
+    return (eps.abs() < width).double().mean(0)
+
+
+@wrong("interval_hits", says="axis of size 1 is gone")
+def hits_squeezed(z, loc, logvar, level):
+    return hits(z, loc, logvar, level).squeeze()
+
+
+@wrong("interval_hits", says="changed its argument z in place")
+def hits_in_place(z, loc, logvar, level):
+    z -= loc
+    return hits(z, torch.zeros_like(loc), logvar, level)
+
+
+@right("diagonal_price")
+def price_by_correlations(covariance):
+    """A correlation of 0 costs nothing: only they decide."""
+    scale = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    correlation = covariance / (scale[..., None] * scale[..., None, :])
+    return -torch.linalg.cholesky(correlation).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@wrong("diagonal_price", says="axis of size 1 is gone")
+def price_squeezed(covariance):
+    return price(covariance).squeeze()
+
+
+@wrong("diagonal_price", says="changed its argument covariance in place")
+def price_in_place(covariance):
+    variances = covariance.diagonal(dim1=-2, dim2=-1).clone()
+    covariance /= variances[..., None]  # its rows
+    return -0.5 * torch.logdet(covariance)
+
+
+@wrong("diagonal_price", says="average over the latent dimensions")
+def price_averaged(covariance):
+    return price(covariance) / covariance.shape[-1]
+
+
+@wrong("diagonal_price", says="no gradient reaches the covariance_factor of which the arguments")
+def price_detached(covariance):
+    return price(covariance.detach())
+
+
+@wrong("diagonal_price")
+def price_guarded(covariance):
+    latent = covariance.shape[-1]
+    return price(covariance + 1e-6 * torch.eye(latent, dtype=covariance.dtype))
+
+
+@wrong("diagonal_price", says="called with covariance of shape")
+def price_of_a_vector(covariance):
+    variances = covariance.diagonal(dim1=-2, dim2=-1)
+    return 0.5 * (variances.log().sum(-1) - torch.logdet(variances))

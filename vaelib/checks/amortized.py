@@ -76,28 +76,45 @@ def _head_with(
         "the second and the third value are swapped: logvar comes before the scale": (
             lambda f, w, b: tuple(_head_with()(f, w, b)[i] for i in (0, 2, 1))
         ),
+        **{
+            f"{eps:g} is added to the scale: exp is positive already, and a scale may be smaller": (
+                _head_with(lambda v, eps=eps: _scale(v) + eps)
+            )
+            for eps in (1e-4, 1e-5, 1e-6, 1e-8)
+        },
+        "the scale is cut at 1e-6; it may be smaller": _head_with(
+            lambda v: _scale(v).clamp(min=1e-6)
+        ),
+        "the variance is cut at 1e-6: the scale may be smaller than 1e-3": _head_with(
+            lambda v: v.exp().clamp(min=1e-6).sqrt()
+        ),
     },
     axes={"features": ("features",)},
+    smallest=1e-6,
 )
 def head_outputs(draw: Draw) -> Iterator[dict[str, Any]]:
     """Loc, logvar and scale from a layer's features."""
-    for batch, features, latent in ((5, 4, 3), (3, 7, 2), (2, 6, 5)):
+    for batch, features, latent in ((5, 4, 3), (1, 7, 2), (2, 6, 1)):
         yield {
             "features": draw.normal(batch, features),
             "weight": draw.normal(2 * latent, features),
             "bias": draw.normal(2 * latent) + 0.5,
         }
-    # One datum without a batch; and scales from one in a million to a million.
+    # One datum without a batch; and scales from a ten-millionth to ten millions.
     yield {"features": draw.normal(5), "weight": draw.normal(6, 5), "bias": draw.normal(6)}
     yield {
         "features": draw.normal(5, 3),
         "weight": 0.1 * draw.normal(4, 3),
-        "bias": torch.tensor([2.0, -3.0, -27.0, 27.0], dtype=torch.float64),
+        "bias": torch.tensor([2.0, -3.0, -32.0, 32.0], dtype=torch.float64),
     }
 
 
 def _log_q_by_torch(z: Tensor, loc: Tensor, logvar: Tensor) -> Tensor:
     return Normal(loc, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+
+
+def _log_q_of_scale(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return (-0.5 * ((z - loc) / scale) ** 2 - scale.log() - HALF_LOG_TWO_PI).sum(-1)
 
 
 @exercise(
@@ -140,13 +157,36 @@ def _log_q_by_torch(z: Tensor, loc: Tensor, logvar: Tensor) -> Tensor:
         "this is log q at loc, not at z: where is the pair's z?": lambda z, m, v: (
             _log_q_by_torch(m, m, v) + 0 * z.sum(-1)
         ),
+        "the variance is cut at 1e-6: a narrower q has a higher density": lambda z, m, v: (
+            _log_q_of_scale(z, m, v.exp().clamp(min=1e-6).sqrt())
+        ),
+        "the scale is cut at 1e-6: a narrower q has a higher density": lambda z, m, v: (
+            _log_q_of_scale(z, m, _scale(v).clamp(min=1e-6))
+        ),
+        **{
+            f"{eps:g} is added to the scale, and a q of that width becomes another": (
+                lambda z, m, v, eps=eps: _log_q_of_scale(z, m, _scale(v) + eps)
+            )
+            for eps in (1e-4, 1e-5, 1e-6, 1e-8)
+        },
+        **{
+            f"{eps:g} is added to the variance, and a q of that width becomes another": (
+                lambda z, m, v, eps=eps: _log_q_of_scale(z, m, (v.exp() + eps).sqrt())
+            )
+            for eps in (1e-6, 1e-8, 1e-10)
+        },
     },
     axes={"z": ("latent dimensions",)},
 )
 def pair_log_q(draw: Draw) -> Iterator[dict[str, Any]]:
     """log q(z | x) of simulated pairs."""
-    for shape in ((4, 3), (7, 5), (2, 6, 4), (9,)):
+    for shape in ((4, 3), (1, 5), (2, 6, 4), (9,)):
         yield {"z": draw.normal(*shape), "loc": draw.normal(*shape), "logvar": draw.normal(*shape)}
+    # So narrow that z and loc, both near 0, are many deviations apart: scales of about 1e-7.
+    logvar = draw.uniform(3, 6, low=-36, high=-28)
+    loc = (3 * _scale(logvar) * draw.normal(3, 6)).float().double()
+    z = (loc + _scale(logvar) * draw.normal(3, 6)).float().double()
+    yield {"z": z, "loc": loc, "logvar": logvar}
     # Narrow and wide ones, and z far out, where the density itself is 0 in every float.
     loc = draw.normal(3, 8, scale=10.0)
     logvar = draw.uniform(3, 8, low=-12, high=6)
@@ -192,6 +232,18 @@ def _inside(z: Tensor, loc: Tensor, scale: Tensor, width: float) -> Tensor:
         "the width does not depend on level: ±1.96 σ is for 95 %": lambda z, m, v, c: _inside(
             z, m, _scale(v), 1.96
         ).mean(0),
+        "the width does not depend on level: ±1.645 σ is for 90 %": lambda z, m, v, c: _inside(
+            z, m, _scale(v), 1.645
+        ).mean(0),
+        "the width does not depend on level: this is ±2 σ": lambda z, m, v, c: _inside(
+            z, m, _scale(v), 2.0
+        ).mean(0),
+        **{
+            f"{eps:g} is added to the scale, and a q of that width becomes another": (
+                lambda z, m, v, c, eps=eps: _inside(z, m, _scale(v) + eps, _central(c)).mean(0)
+            )
+            for eps in (1e-4, 1e-5, 1e-6, 1e-8)
+        },
         "the width is ±level·σ; the level is a probability, not a width": lambda z, m, v, c: (
             _inside(z, m, _scale(v), c).mean(0)
         ),
@@ -220,7 +272,13 @@ def _inside(z: Tensor, loc: Tensor, scale: Tensor, width: float) -> Tensor:
 )
 def interval_hits(draw: Draw) -> Iterator[dict[str, Any]]:
     """Which share of the true z lies inside the central intervals of q."""
-    for data, latent, level in ((300, 3, 0.9), (200, 2, 0.5), (150, 4, 0.68), (400, 1, 0.8)):
+    # The last two are measured in small units, of 1e-4 and 1e-8: so is q, and nothing changes.
+    for data, latent, level, unit in (
+        (300, 3, 0.9, 1.0),
+        (200, 2, 0.5, 1.0),
+        (150, 4, 0.68, 2.0**-13),
+        (400, 1, 0.8, 2.0**-27),
+    ):
         loc, logvar = draw.normal(data, latent), draw.uniform(data, latent, low=-3, high=2)
         # Too confident in some dimensions, too careful in others, and a little beside.
         misfit = draw.uniform(latent, low=0.6, high=1.8)
@@ -228,9 +286,9 @@ def interval_hits(draw: Draw) -> Iterator[dict[str, Any]]:
         # Rounding decides nothing: no z lies at the border of its interval.
         eps = torch.where((eps.abs() - _central(level)).abs() < 1e-3, 1.01 * eps, eps)
         yield {
-            "z": (loc + _scale(logvar) * eps).float().double(),
-            "loc": loc,
-            "logvar": logvar,
+            "z": unit * (loc + _scale(logvar) * eps).float().double(),
+            "loc": unit * loc,
+            "logvar": (logvar + 2 * math.log(unit)).float().double(),
             "level": level,
         }
 
@@ -286,6 +344,7 @@ def _price(covariance: Tensor) -> Tensor:
         ),
     },
     build=lambda covariance_factor: (covariance_factor @ covariance_factor.mT,),
+    axes={"covariance_factor": ("latent dimensions", "latent dimensions", "data")},
 )
 def diagonal_price(draw: Draw) -> Iterator[dict[str, Any]]:
     """The least extra surprise of a diagonal q, for a Gaussian posterior."""
@@ -295,7 +354,7 @@ def diagonal_price(draw: Draw) -> Iterator[dict[str, Any]]:
         noise = draw.uniform(*batch, latent, latent, low=-0.5, high=0.5) / latent**0.5
         return (size * (torch.eye(latent, dtype=torch.float64) + noise)).float().double()
 
-    for batch, latent in (((4,), 3), ((2, 5), 4), ((), 2)):
+    for batch, latent in (((4,), 3), ((2, 5), 1), ((1,), 4), ((), 2)):
         yield {"covariance_factor": factor(*batch, latent=latent, size=1.5)}
     # A hundred and ten dimensions, each known to 0.02: the determinant is 0 in every float.
     yield {"covariance_factor": factor(latent=110, size=0.02)}
