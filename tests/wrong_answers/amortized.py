@@ -482,19 +482,6 @@ def head_cut_variance(features, weight, bias):
     return loc, logvar, torch.exp(logvar).clamp(min=1e-6).sqrt()
 
 
-@wrong("head_outputs", says="output 1: .*axis of size 1 is gone")
-def head_squeezed(features, weight, bias):
-    return tuple(value.squeeze() for value in head(features, weight, bias))
-
-
-@wrong("head_outputs", says="changed its argument bias in place")
-def head_in_place(features, weight, bias):
-    values = head(features, weight, bias)
-    with torch.no_grad():
-        bias.clamp_(-20, 20)
-    return values
-
-
 @wrong("head_outputs", says="the result is torch.float32")
 def head_in_float32(features, weight, bias):
     return tuple(value.float() for value in head(features, weight, bias))
@@ -525,17 +512,6 @@ def log_q_of_a_scale_guarded_a_little(z, loc, logvar):
 def log_q_of_a_guarded_variance(z, loc, logvar):
     variance = torch.exp(logvar) + 1e-8
     return -0.5 * ((z - loc) ** 2 / variance + torch.log(2 * math.pi * variance)).sum(-1)
-
-
-@wrong("pair_log_q", says="axis of size 1 is gone")
-def log_q_squeezed(z, loc, logvar):
-    return log_q(z, loc, logvar).squeeze()
-
-
-@wrong("pair_log_q", says="changed its argument z in place")
-def log_q_in_place(z, loc, logvar):
-    z -= loc
-    return log_q(z, torch.zeros_like(loc), logvar)
 
 
 @wrong("pair_log_q")
@@ -569,28 +545,12 @@ def hits_guarded(z, loc, logvar, level):
     return (eps.abs() < width).double().mean(0)
 
 
-@wrong("interval_hits", says="axis of size 1 is gone")
-def hits_squeezed(z, loc, logvar, level):
-    return hits(z, loc, logvar, level).squeeze()
-
-
-@wrong("interval_hits", says="changed its argument z in place")
-def hits_in_place(z, loc, logvar, level):
-    z -= loc
-    return hits(z, torch.zeros_like(loc), logvar, level)
-
-
 @right("diagonal_price")
 def price_by_correlations(covariance):
     """A correlation of 0 costs nothing: only they decide."""
     scale = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     correlation = covariance / (scale[..., None] * scale[..., None, :])
     return -torch.linalg.cholesky(correlation).diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-
-@wrong("diagonal_price", says="axis of size 1 is gone")
-def price_squeezed(covariance):
-    return price(covariance).squeeze()
 
 
 @wrong("diagonal_price", says="changed its argument covariance in place")

@@ -574,11 +574,6 @@ def between_cut_variances(q_loc, q_logvar, p_loc, p_logvar):
     return between(q_loc, var_q.log(), p_loc, var_p.log())
 
 
-@wrong("kl_between", says="axis of size 1 is gone")
-def between_squeezed(q_loc, q_logvar, p_loc, p_logvar):
-    return between(q_loc, q_logvar, p_loc, p_logvar).squeeze()
-
-
 @right("kl_with_error")
 def mean_and_error_by_torch(log_q, log_p):
     variance, mean = torch.var_mean(log_q - log_p, dim=0)
@@ -631,12 +626,6 @@ def error_around_zero(log_q, log_p):
 def error_by_the_number_of_data(log_q, log_p):
     ratio = log_q - log_p
     return ratio.mean(0), ratio.std(0) / math.sqrt(ratio.shape[1])
-
-
-@wrong("kl_with_error", says="output 1: .*axis of size 1 is gone")
-def error_squeezed(log_q, log_p):
-    estimate, error = mean_and_error(log_q, log_p)
-    return estimate.squeeze(), error.squeeze()
 
 
 @right("forward_fit")
@@ -699,10 +688,3 @@ def reverse_normalized_again(loc, logvar, log_p, grid):
 @wrong("reverse_objective", says="cut where p underflows")
 def reverse_guarded_target(loc, logvar, log_p, grid):
     return reverse_kl(loc, logvar, torch.log(log_p.exp() + 1e-30), grid)
-
-
-@wrong("reverse_objective", says="changed its argument log_p")
-def reverse_in_place(loc, logvar, log_p, grid):
-    log_q = Normal(loc, torch.exp(logvar / 2)).log_prob(grid)
-    log_p -= log_q
-    return -(log_q.exp() * log_p).sum() * (grid[1] - grid[0])

@@ -777,22 +777,10 @@ def table_evidence_without_prior(log_prior, log_likelihood, observed):
     return torch.softmax(log_prior + log_seen, 0), torch.logsumexp(log_seen, 0)
 
 
-@wrong("posterior_table", says="changed its argument log_likelihood in place")
-def table_rows_in_place(log_prior, log_likelihood, observed):
-    log_likelihood += log_prior[:, None] / len(observed)
-    log_joint = log_likelihood[:, observed].sum(1)
-    return log_joint.softmax(0), log_joint.logsumexp(0)
-
-
 @wrong("posterior_table", says="output 2: .*axis of size 1 too many")
 def table_evidence_with_an_axis(log_prior, log_likelihood, observed):
     posterior, log_evidence = table(log_prior, log_likelihood, observed)
     return posterior, log_evidence[None]
-
-
-@wrong("log_average_weight", says="axis of size 1 is gone")
-def average_squeezed(log_w):
-    return average_by_logsumexp(log_w).squeeze()
 
 
 @wrong("log_average_weight", says="in place")
@@ -838,12 +826,6 @@ def linear_pixel_by_pixel(x, weight, bias, variance):
     return loc, covariance
 
 
-@wrong("linear_posterior", says="axis of size 1 is gone")
-def linear_squeezed(x, weight, bias, variance):
-    loc, covariance = linear_by_inverse(x, weight, bias, variance)
-    return loc.squeeze(), covariance
-
-
 @wrong("linear_posterior", says="output 2: .*axis of size 1 is gone")
 def linear_covariance_squeezed(x, weight, bias, variance):
     loc, covariance = linear_by_inverse(x, weight, bias, variance)
@@ -858,12 +840,6 @@ def linear_pixels_rounded(x, weight, bias, variance):
 @wrong("linear_posterior")
 def linear_guarded_variance(x, weight, bias, variance):
     return linear_by_inverse(x, weight, bias, variance + 1e-6)
-
-
-@wrong("linear_posterior", says="changed its argument x in place")
-def linear_in_place(x, weight, bias, variance):
-    x -= bias
-    return linear_by_inverse(x, weight, torch.zeros_like(bias), variance)
 
 
 @wrong("mixture_update", says="count less 1: the likelihood")
@@ -897,27 +873,3 @@ def em_means_of_one_less(x, proportion, loc, variance):
 def em_guarded_variances(x, proportion, loc, variance):
     new, new_loc, spread = em_by_softmax(x, proportion, loc, variance)
     return new, new_loc, spread + 1e-6
-
-
-@wrong("mixture_update", says="axis of size 1 is gone")
-def em_squeezed(x, proportion, loc, variance):
-    return tuple(new.squeeze() for new in em_by_softmax(x, proportion, loc, variance))
-
-
-@wrong("mixture_update", says="changed its argument loc in place")
-def em_in_place(x, proportion, loc, variance):
-    new, new_loc, spread = em_by_softmax(x, proportion, loc, variance)
-    loc[:] = new_loc
-    return new, loc.clone(), spread
-
-
-@wrong("proposal_estimate", says="axis of size 1 is gone")
-def proposal_squeezed(log_joint, log_q):
-    log_evidence, size = proposal_by_shares(log_joint, log_q)
-    return log_evidence.squeeze(), size.squeeze()
-
-
-@wrong("proposal_estimate", says="in place")
-def proposal_in_place(log_joint, log_q):
-    log_joint -= log_q
-    return proposal_by_shares(log_joint, torch.zeros_like(log_q))
