@@ -39,8 +39,7 @@ if importlib.util.find_spec("vaelib") is None:
     {install}"""
 NO_ADDRESS = """\
 raise ModuleNotFoundError(
-        "vaelib is not installed, and the address to install it from has not been set. "
-        "In a clone of the course, run: pip install ."
+        "vaelib is not installed in this Python. In the folder of the course, run: pip install ."
     )"""
 WELCOME = """\
 *This is the learner's copy of a chapter: everything runs, and the exercises near the end are \

@@ -86,7 +86,7 @@ def test_the_install_cell_has_the_address(chapter):
     if address():
         assert f'"vaelib @ git+{address()}"' in first
     else:
-        assert "has not been set" in first
+        assert "In the folder of the course, run: pip install ." in first
 
 
 def test_the_badges_have_the_address():

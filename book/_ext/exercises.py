@@ -1,16 +1,20 @@
-"""Exercises on the site: solutions without nbgrader's marks, and a word where Colab would be.
+"""Exercises on the site: solutions without nbgrader's marks, and the learner's copy to download.
 
-The marks tell nbgrader what to take out of the learner's copy; a reader has no use for them. And as
-long as the repository's address is not set (make repo URL=…), the button that opens a chapter in
-Colab would lead nowhere: then there is none, and the page says so.
+The marks tell nbgrader what to take out of the learner's copy; a reader has no use for them. As long
+as the repository's address is not set (make repo URL=…), the button that opens this copy in Colab
+would lead nowhere: then there is none.
 """
 
 import re
+import shutil
+from pathlib import Path
 
-NO_ADDRESS = (
-    '<p class="no-address">This copy of the course has no address yet, so there is no button that '
-    "opens the chapter in Colab. To run it, use the notebook in a clone: <code>book/{name}.ipynb"
-    "</code>, or without solutions <code>learner/book/{name}.ipynb</code>.</p>"
+COPIES = Path(__file__).resolve().parents[2] / "learner" / "book"
+HEAD = re.compile(r"<h2>Exercises<a.*?</h2>")
+COPY = (
+    '<p class="learner-copy">To work on them, download this chapter without its solutions, '
+    '<a href="{address}" download>{name}</a>, and open it in Jupyter. Its first cell installs '
+    "<code>vaelib</code> where it is missing, or says how.</p>"
 )
 
 
@@ -19,14 +23,16 @@ def without_marks(app, docname, source):
         source[0] = re.sub(r" *### (BEGIN|END) SOLUTION\\n", "", source[0])
 
 
-def say_why_no_button(app, pagename, templatename, context, doctree):
-    if app.config.html_theme_options.get("repository_url") or doctree is None:
-        return
-    if app.env.doc2path(pagename).endswith(".ipynb"):
-        name = pagename.split("/")[-1]
-        context["body"] = context["body"].replace(
-            "</h1>", "</h1>" + NO_ADDRESS.format(name=name), 1
-        )
+def offer_copy(app, pagename, templatename, context, doctree):
+    name = pagename.split("/")[-1] + ".ipynb"
+    if doctree is not None and (COPIES / name).exists():
+        offer = COPY.format(address=context["pathto"](f"learner/{name}", 1), name=name)
+        context["body"] = HEAD.sub(lambda head: head[0] + offer, context["body"], count=1)
+
+
+def copy_copies(app, exception):
+    if not exception and app.builder.format == "html":
+        shutil.copytree(COPIES, Path(app.outdir) / "learner", dirs_exist_ok=True)
 
 
 def no_button_without_address(app, config):
@@ -37,5 +43,6 @@ def no_button_without_address(app, config):
 def setup(app):
     app.connect("config-inited", no_button_without_address, priority=900)
     app.connect("source-read", without_marks)
-    app.connect("html-page-context", say_why_no_button)
+    app.connect("html-page-context", offer_copy)
+    app.connect("build-finished", copy_copies)
     return {"parallel_read_safe": True}

@@ -43,6 +43,40 @@ def page_of(*widgets, theme="light"):
     )
 
 
+def opened(browser, widget, *, width=1280, theme="light"):
+    """A context with a page that shows the figure; complaints of the console are collected."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, has_touch=width < 600, is_mobile=width < 600,
+        offline=True, color_scheme=theme, reduced_motion="reduce",
+    )  # fmt: skip
+    page = context.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+    page.set_content(page_of(widget, theme=theme))
+    page.wait_for_selector(".interactive.drawn")
+    settle(page)
+    return context, page, complaints
+
+
+def settle(page):
+    """Until the frame after the next has been drawn, and what a figure computes in pieces."""
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+TICKS = """(all, down) => all.filter((t) => /^−?[\\d.]+$/.test(t.textContent)).map((t) => [
+  Number(t.textContent.replace("−", "-")), (down ? t.y : t.x).baseVal[0].value])"""
+
+
+def axis(plot, name):
+    """From the numbers at an axis of a plot: pixels per unit, and the pixel of zero."""
+    anchor = {"x": "middle", "y": "end"}[name]
+    ticks = plot.locator(f"text[text-anchor={anchor}]").evaluate_all(TICKS, name == "y")
+    (low, first), (high, last) = min(ticks), max(ticks)
+    slope = (last - first) / (high - low)
+    return slope, first - slope * low
+
+
 VALUES = """async ([source, settings]) => {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const { values } = await import(address);

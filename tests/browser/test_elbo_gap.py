@@ -1,8 +1,10 @@
 """The numbers of the figure `ElboGap`, against vaelib."""
 
+import re
+
 import pytest
 import torch
-from figures import values_in_the_page
+from figures import axis, opened, values_in_the_page
 from torch.distributions import kl_divergence
 
 from vaelib.figures import ElboGap
@@ -36,3 +38,30 @@ def test_evidence_elbo_and_kl_are_vaelibs(blank):
     assert [round(found[name], 4) for name in ("log_evidence", "elbo", "kl")] == [
         -2.6237, -3.2621, 0.6384,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale", "x"), [(0.7, 0.5, 3.0), (-1.0, 1.2, 5.0), (3.0, 0.2, 0.0), (1.5, 0.9, 0.5)]
+)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_bar_holds_all_of_the_elbo_and_its_numbers_add_up(browser, width, loc, scale, x):
+    context, page, _ = opened(browser, ElboGap(loc=loc, scale=scale, x=x), width=width)
+    bar = page.locator(".vf svg").first
+    slope, zero = axis(bar, "x")
+    parts = bar.locator("rect").evaluate_all(
+        "all => all.map(r => [r.x.baseVal.value, r.x.baseVal.value + r.width.baseVal.value])"
+    )
+    [(_, elbo), (gap, log_evidence)] = [[(v - zero) / slope for v in part] for part in parts]
+    said = page.locator(".vf .said").inner_text().replace("−", "-")
+    numbers = [float(v) for v in re.findall(r"-?\d+\.\d+", said)]
+    assert [log_evidence, elbo, log_evidence - gap] == pytest.approx(numbers, abs=0.01)
+    assert round(numbers[1] + numbers[2] - numbers[0], 6) == 0
+    # What is written on the bar is what the sentence says, and none of it is cut.
+    words = bar.locator("text").all_inner_texts()
+    written = re.findall(r"(?:log p\(x\)|ELBO|KL) (−?\d+\.\d+)", " ".join(words))
+    assert sorted(float(v.replace("−", "-")) for v in written) == sorted(numbers)
+    inside, outer = bar.locator("text").all(), page.locator(".vf").bounding_box()
+    for box in (text.bounding_box() for text in inside):
+        assert box["x"] >= outer["x"]
+        assert box["x"] + box["width"] <= outer["x"] + outer["width"]
+    context.close()

@@ -1,33 +1,15 @@
-"""What every interactive figure owes its readers: drawn once, moved by mouse, key and finger."""
+"""What every interactive figure owes its readers: drawn once, moved by mouse and key, readable.
+
+Fingers are in `test_touch.py`.
+"""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SHOTS
 from example_figures import EXAMPLES
-from figures import page_of
+from figures import opened, settle
 
 NAMES = list(EXAMPLES)
-
-
-def opened(browser, widget, *, width=1280, theme="light"):
-    """A context with a page that shows the figure; complaints of the console are collected."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, has_touch=width < 600, offline=True,
-        color_scheme=theme, reduced_motion="reduce",
-    )  # fmt: skip
-    page = context.new_page()
-    complaints = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
-    page.set_content(page_of(widget, theme=theme))
-    page.wait_for_selector(".interactive.drawn")
-    settle(page)
-    return context, page, complaints
-
-
-def settle(page):
-    """Until the frame after the next has been drawn, and what a figure computes in pieces."""
-    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
 def look(page):
@@ -90,17 +72,6 @@ def test_a_figure_on_a_desktop(browser, widget):
 def test_a_figure_on_a_phone_in_the_dark(browser, widget):
     context, page, complaints = opened(browser, widget, width=390, theme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    before = look(page)
-    x, y = handle(page)
-    touch = context.new_cdp_session(page)
-    for kind, points in (
-        ("touchStart", [{"x": x, "y": y}]),
-        ("touchMove", [{"x": x - 20, "y": y - 20}]),
-        ("touchMove", [{"x": x - 30, "y": y + 25}]),
-        ("touchEnd", []),
-    ):
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    assert look(page) != before, "a finger changes nothing"
     page.locator(".vf").screenshot(path=shots() / f"figure-{type(widget).__name__}-390-dark.png")
     sizes = page.locator(".vf svg text").evaluate_all(
         "all => all.map(t => t.getBoundingClientRect().height)"
@@ -113,3 +84,23 @@ def test_a_figure_on_a_phone_in_the_dark(browser, widget):
 def shots():
     SHOTS.mkdir(parents=True, exist_ok=True)
     return SHOTS
+
+
+@pytest.mark.parametrize("width", [688, 520])
+def test_pictures_beside_a_drawing_are_not_stretched(browser, width):
+    """Three in a row on a desk, as wide as the site's page is; where they wrap, none is drawn out."""
+    context, page, _ = opened(browser, EXAMPLES["DrawDigit"](), width=width)
+    places = [p.bounding_box() for p in page.locator(".vf .stage > :is(canvas, svg)").all()[:3]]
+    if width == 688:
+        assert len({place["y"] for place in places}) == 1
+    for place in places:
+        assert place["width"] < 1.5 * place["height"]
+    context.close()
+
+
+def test_what_is_seen_of_the_rain_is_called_rain(browser):
+    context, page, _ = opened(browser, EXAMPLES["WetStreet"]())
+    page.get_by_role("combobox", name="Rain", exact=True).select_option("no rain")
+    settle(page)
+    assert "wet, no rain" in page.locator(".vf .said").inner_text()
+    context.close()

@@ -3,6 +3,8 @@
 import base64
 import copy
 import math
+import re
+from decimal import Decimal
 
 import pytest
 import torch
@@ -139,6 +141,27 @@ def test_the_evidence_of_a_narrow_posterior(blank):
 
 def test_a_frame_takes_less_than_a_frame(ran):
     assert ran[0]["frame"] < 16  # milliseconds: encoder, and decoder at 25 points
+
+
+TERMS = """async ([source, all]) => {
+  const page = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  return all.map(([reconstruction, kl]) => page.terms({ reconstruction, kl }));
+}"""
+
+
+def test_the_terms_that_are_shown_add_up(blank):
+    """To the last digit, and each is the number that it stands for."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.rand(200, 2, generator=generator, dtype=torch.float64)
+    pairs = [[-156.62, 5.34], *(pairs * torch.tensor([-300.0, 20.0])).tolist()]
+    for (reconstruction, kl), shown in zip(
+        pairs, blank.evaluate(TERMS, [DrawDigit._esm, pairs]), strict=True
+    ):
+        first, cost, elbo = map(Decimal, re.fullmatch(r"(\S+) − (\S+) = (\S+)", shown).groups())
+        assert first - cost == elbo
+        assert float(elbo) == pytest.approx(reconstruction - kl, abs=0.0501)
+        assert float(cost) == pytest.approx(kl, abs=0.0501)
+        assert float(first) == pytest.approx(reconstruction, abs=0.101)
 
 
 DRAWN = """async ([source, strokes]) => {

@@ -52,6 +52,7 @@ def test_without_a_kernel(blank, link):
     assert button.is_disabled()
     assert "needs a kernel" in button.inner_text()
     assert "needs a running kernel" in blank.locator(".vf").inner_text()
+    assert ("notebook in Jupyter" in blank.locator(".vf").inner_text()) == (not link)
     assert not blank.get_by_role("button", name="Stop").is_visible()
     assert not blank.locator("progress").is_visible()
     links = [a.get_attribute("href") for a in blank.locator(".vf a").all()]

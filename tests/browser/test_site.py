@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
-from conftest import SHOTS, SITE
+import yaml
+from conftest import ROOT, SHOTS, SITE
 
 PAGES = sorted(
     str(path.relative_to(SITE))
@@ -129,6 +130,42 @@ def test_formulas_are_set(visit):
     assert tab.locator("mjx-container").count() > 30
     assert tab.locator("mjx-merror").count() == 0
     assert "\\mathrm" not in tab.locator("article").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_symbols_are_read_without_scrolling_their_table(visit, width):
+    """What other sources call a symbol is in the last column, and the page says to look there."""
+    tab = visit(width).open("book/notation.html")
+    edges = tab.locator("#notation td:nth-child(6)").evaluate_all(
+        "all => all.map(cell => [cell.getBoundingClientRect(), cell.closest('div')"
+        ".getBoundingClientRect(), cell.scrollWidth - cell.clientWidth])"
+        ".map(([cell, box, over]) => [cell.right - box.right, over])"
+    )
+    assert len(edges) > 30
+    assert max(past for past, _ in edges) < 1
+    assert max(over for _, over in edges) <= 1
+    hidden = tab.locator("#notation :is(td, th)").evaluate_all(
+        "all => all.filter(cell => cell.offsetWidth && cell.scrollWidth > cell.clientWidth + 1)"
+        ".map(cell => cell.innerText)"
+    )
+    assert hidden == []
+
+
+CHAPTERS = sorted(path.stem for path in (ROOT / "learner" / "book").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_offers_its_copy_without_solutions(chapter):
+    """The copy itself, at its exercises; at its head is no word of what there is not."""
+    page = (SITE / "book" / f"{chapter}.html").read_text()
+    (address,) = re.findall(r'<p class="learner-copy">.*?href="([^"]+)" download>', page)
+    copy = (SITE / "book" / address).resolve()
+    assert copy.read_text() == (ROOT / "learner" / "book" / f"{chapter}.ipynb").read_text()
+    heading, offer = page.index("<h2>Exercises"), page.index('class="learner-copy"')
+    assert heading < offer < page.index('<section id="exercise-1')
+    assert "address yet" not in page
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    assert ("colab.research.google.com" in page) == bool(url)
 
 
 class Links(HTMLParser):

@@ -1,8 +1,10 @@
 """The numbers of the figure `TwoGaussians`, against vaelib."""
 
+import re
+
 import pytest
 import torch
-from figures import values_in_the_page
+from figures import axis, opened, settle, values_in_the_page
 
 from vaelib.figures import TwoGaussians
 from vaelib.kl import DiagonalNormal, kl_normal
@@ -33,3 +35,40 @@ def test_both_divergences_are_vaelibs(blank):
         assert found["back"] == pytest.approx(back, abs=1e-4)
         # Five of its standard errors: over 50 settings, once in 35,000 runs for normal errors.
         assert abs(found["estimate"] - forth) < 5 * found["error"]
+
+
+def area(path):
+    """Enclosed by a path of straight lines, in square pixels."""
+    points = [(float(u), float(v)) for u, v in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path)]
+    pairs = zip(points, points[1:] + points[:1], strict=True)
+    return abs(sum(u * b - a * v for (u, v), (a, b) in pairs)) / 2
+
+
+def test_the_area_that_is_shown_is_the_kl(browser):
+    """As it is at first, after a swap, and where the integrand is widest and highest."""
+    context, page, _ = opened(browser, TwoGaussians())
+    bottom = page.locator(".vf svg").nth(1)
+
+    def check():
+        settle(page)
+        per_square = abs(axis(bottom, "x")[0] * axis(bottom, "y")[0])
+        above, below = (
+            area(bottom.locator(f"path[fill='var(--{color})']").get_attribute("d")) / per_square
+            for color in "cd"
+        )
+        said = page.locator(".vf .said").inner_text()
+        kl = float(re.match(r"KL\(q ‖ p\) = ([\d.]+) nats", said)[1])
+        # 561 points, and coordinates of 0.01 pixels.
+        assert above - below == pytest.approx(kl, rel=0.01, abs=0.01)
+        return kl
+
+    assert check() == 0.876
+    page.get_by_role("button", name="Swap q and p").click()
+    assert check() == 4.901
+    widest = {"loc of q": 4, "scale of q": 2.5, "loc of p": -4, "scale of p": 0.3}
+    for label, value in widest.items():
+        page.get_by_label(label).fill(str(value))
+    assert check() > 100
+    page.get_by_label("scale of q").fill("0.3")
+    assert check() > 100
+    context.close()

@@ -61,6 +61,15 @@ export function evidence(coarse, far, fine, near) {
   return logSumExp([coarse.logMass(far, outside), fine.logMass(near)]);
 }
 
+/**
+ * The ELBO as the difference of its terms. Rounded numbers add up too: the first, of which a tenth
+ * is the least part, is made of the other two as they are shown.
+ */
+export function terms({ reconstruction, kl }) {
+  const [elbo, cost] = [reconstruction - kl, kl].map((v) => v.toFixed(1));
+  return `${(Number(elbo) + Number(cost)).toFixed(1)} − ${cost} = ${elbo}`;
+}
+
 const EPS = [[0, 0], [1.2, 0.3], [-0.9, 0.8], [0.2, -1.3], [-0.5, -0.6], [0.7, 1.1]];
 
 async function render({ model, el }) {
@@ -75,15 +84,17 @@ async function render({ model, el }) {
 
   const pad = append(self.stage, "canvas", {
     width: 260, height: 260, tabindex: 0, role: "img",
-    style: "flex: 1 1 13rem; max-width: 260px; aspect-ratio: 1; align-self: start; cursor: crosshair;"
-      + " touch-action: none; background: white; border: 1px solid var(--grey);"
-      + " image-rendering: auto; box-sizing: border-box",
+    style: "flex: 1 1 12rem; max-width: 260px; aspect-ratio: 1; align-self: start; cursor: crosshair;"
+      + " background: white; border: 1px solid var(--grey); image-rendering: auto;"
+      + " box-sizing: border-box; touch-action: none",  // no pen may scroll either
     "aria-label": "Draw here. With the keyboard: arrows move the pen, space puts it down or lifts "
       + "it. Or choose a test digit below.",
   });
   const plane = plot(self, { x: [-4, 4], y: [-4, 4], xlabel: "z₁", ylabel: "z₂" });
   const close = plot(self, { x: [-1, 1], y: [-1, 1], xlabel: "z₁", ylabel: "close up" });
-  for (const { svg } of [plane, close]) svg.style.flex = "1 1 13rem";
+  for (const { svg } of [plane, close]) {
+    Object.assign(svg.style, { flex: "1 1 12rem", maxWidth: "22rem" });
+  }
   const strip = append(self.stage, "canvas", {
     width: SIZE * (EPS.length + 1) + 14, height: SIZE, role: "img", style: "flex: 1 0 100%",
     "aria-label": "First the image as the network sees it, then the decodings of six z from q.",
@@ -158,7 +169,7 @@ async function render({ model, el }) {
         const near = fine.table.logJoint(x);
         shade(close, near, fine.table);
         const log_p = evidence(table, far, fine.table, near);
-        exact = `log p(x) = ${log_p.toFixed(1)} nats, from all z on a grid; `;
+        exact = `log p(x) = ${log_p.toFixed(1)} nats, from all z on a grid. `;
       }
     }
     const angles = linspace(0, 2 * Math.PI, 61);
@@ -170,8 +181,8 @@ async function render({ model, el }) {
       close.dot(z, "var(--a)", 4);
       paint(strip, network.decode(z).map(sigmoid), SIZE * (k + 1) + 14);
     });
-    self.say(`${exact}ELBO = ${(reconstruction - kl).toFixed(1)} = ${reconstruction.toFixed(1)} − ` +
-      `${kl.toFixed(1)}. Blue ellipse: the encoder's q, at two standard deviations, with six ` +
+    self.say(`${exact}ELBO = E_q[log p(x | z)] − KL(q ‖ p(z)) = ${terms({ reconstruction, kl })} ` +
+      "nats. Blue ellipse: the encoder's q, at two standard deviations, with six " +
       `samples, decoded in the last row. Green: the exact posterior. ${self.get("about")}`);
     const words = `The encoder's ellipse around (${loc[0].toFixed(2)}, ${loc[1].toFixed(2)}), with ` +
       `scales ${scale[0].toFixed(3)} and ${scale[1].toFixed(3)}, over the exact posterior`;

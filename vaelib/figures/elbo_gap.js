@@ -30,7 +30,6 @@ const half = (gap, scale, to) =>
 const LOC = { min: -1, max: 3, step: 0.01 };
 const SCALE = { min: 0.2, max: 1.2, step: 0.01 };
 const GAPS = [0.1, 0.5, 1, 2, 4];  // nats below the top
-const NATS = [-8, 0];
 const nats = (v, digits = 3) => v.toFixed(digits).replace("-", "−");
 
 function render({ model, el }) {
@@ -38,7 +37,12 @@ function render({ model, el }) {
     name: "The evidence is the ELBO plus a KL",
     hint: "Try to push the ELBO above log p(x) by moving q. Then move x: what changes now?",
   }, draw);
-  const bar = plot(self, { x: NATS, y: [0, 1], height: 104, ticks: false });
+  self.redraws.push(() => {  // before the bar is drawn, which must hold all of the ELBO
+    const { elbo } = values({ loc: self.get("loc"), scale: self.get("scale"), x: self.get("x") });
+    bar.x = [-8, 0];
+    while (elbo < bar.x[0]) bar.x[0] *= 2;
+  });
+  const bar = plot(self, { x: [-8, 0], y: [0, 1], height: 104, ticks: false });
   bar.svg.style.flexBasis = "100%";
   const surface = plot(self, {
     x: [LOC.min, LOC.max], y: [SCALE.min, 1.3],
@@ -71,7 +75,9 @@ function render({ model, el }) {
   function draw() {
     const [loc, scale, x] = ["loc", "scale", "x"].map(self.get);
     const found = values({ loc, scale, x });
-    drawBar(found);
+    // Rounded numbers add up too: the last is the difference of the first two as they are shown.
+    const gap = Number(found.log_evidence.toFixed(3)) - Number(found.elbo.toFixed(3));
+    drawBar({ ...found, kl: gap });
     drawSurface(found);
     const density = (q) =>
       linspace(...bells.x, 301).map((z) => [z, Math.exp(logNormal(z, q.loc, q.scale))]);
@@ -86,8 +92,6 @@ function render({ model, el }) {
       append(bells.layer, "text", { x: u + 28, y: v }).textContent = name;
     }
 
-    // Rounded numbers add up too: the last is the difference of the first two as they are shown.
-    const gap = Number(found.log_evidence.toFixed(3)) - Number(found.elbo.toFixed(3));
     self.say(
       `log p(x) ${nats(found.log_evidence)} = ELBO ${nats(found.elbo)} + KL(q ‖ posterior) ` +
       `${nats(gap)} nats.`);
@@ -98,26 +102,25 @@ function render({ model, el }) {
 
   function drawBar({ log_evidence, elbo, kl: gap }) {
     const [top, bottom] = [0.78, 0.36];
-    const end = Math.max(elbo, NATS[0]);
-    bar.rect([NATS[0], bottom], [end, top], "var(--a)", 0.45);
-    bar.rect([end, bottom], [log_evidence, top], "var(--d)", 0.55);
+    const [low, high] = bar.x;
+    bar.rect([low, bottom], [elbo, top], "var(--a)", 0.45);
+    bar.rect([elbo, bottom], [log_evidence, top], "var(--d)", 0.55);
     const inside = { dy: 4, "text-anchor": "middle" };
     const middle = (bottom + top) / 2;
     // A number stands on its part if the part has room for it, else beside it.
-    const wide = bar.X(end) - bar.X(NATS[0]);
-    if (wide > 85) bar.text([(NATS[0] + end) / 2, middle], `ELBO ${nats(elbo, 2)}`, inside);
-    if (bar.X(log_evidence) - bar.X(end) > 54) {
-      const left = elbo < NATS[0] ? "← " : "";  // it ends outside
-      const words = (wide > 85 ? "" : `${left}ELBO ${nats(elbo, 2)}, `) + `KL ${nats(gap, 2)}`;
-      bar.text([(end + log_evidence) / 2, middle], words, inside);
-    } else bar.text([log_evidence, middle], `KL ${nats(gap, 2)}`, { dx: 8, dy: 4 });
+    const wide = bar.X(elbo) - bar.X(low);
+    if (wide > 95) bar.text([(low + elbo) / 2, middle], `ELBO ${nats(elbo)}`, inside);
+    if (bar.X(log_evidence) - bar.X(elbo) > 62) {
+      const words = (wide > 95 ? "" : `ELBO ${nats(elbo)}, `) + `KL ${nats(gap)}`;
+      bar.text([(elbo + log_evidence) / 2, middle], words, inside);
+    } else bar.text([log_evidence, middle], `KL ${nats(gap)}`, { dx: 8, dy: 4 });
     bar.curve([[log_evidence, 0], [log_evidence, 0.86]], "currentColor", { "stroke-width": 3 });
-    bar.text([log_evidence, 0.9], `log p(x) ${nats(log_evidence, 2)}`, { "text-anchor": "middle" });
-    for (let v = NATS[0]; v <= NATS[1]; v += 1) {
+    bar.text([log_evidence, 0.9], `log p(x) ${nats(log_evidence)}`, { "text-anchor": "middle" });
+    for (let v = low; v <= high; v -= low / 8) {
       bar.curve([[v, 0], [v, 0.05]], "currentColor", { "stroke-width": 1 });
-      if (v > NATS[0]) bar.text([v, 0.06], nats(v, 0), { dy: -4, "text-anchor": "middle" });
+      if (v > low) bar.text([v, 0.06], nats(v, 0), { dy: -4, "text-anchor": "middle" });
     }
-    bar.text([NATS[0], 0.9], "nats", { dx: 5 });
+    bar.text([low, 0.9], "nats", { dx: 5 });
     bar.describe(
       `A bar: the ELBO, ${nats(elbo)}, and the KL, ${nats(gap)}, end together at log p(x), ` +
       `${nats(log_evidence)} nats.`);

@@ -29,9 +29,12 @@ const STYLE = `
 .vf svg text { fill: currentColor; font-size: 13px; font-family: inherit; }
 .vf svg .axis { stroke: currentColor; stroke-opacity: .6; fill: none; }
 .vf svg .line { fill: none; }
-.vf svg .handle { cursor: grab; touch-action: none; }
+.vf svg .handle { cursor: grab; }
 .vf svg .handle:active { cursor: grabbing; }
 .vf canvas { display: block; image-rendering: pixelated; }
+@media (pointer: coarse) {
+  .vf :is(button, select), .vf input[type=range], .vf .others label { min-height: 2.75rem; }
+}
 `;
 
 // ---- the frame of a figure ----
@@ -147,6 +150,7 @@ export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", tic
   const axes = append(svg, "g", { "aria-hidden": "true" });
   const layer = append(svg, "g", { "aria-hidden": "true" });
   const handles = append(svg, "g", { "aria-hidden": "true" });
+  const grips = [];
   const left = ylabel || (ticks && ticks !== "x") ? 46 : 10;
   const margin = { left, right: 12, top: 12, bottom: ticks ? 42 : 12 };
   const self = { svg, layer, x, y, width: 320 };
@@ -229,9 +233,20 @@ export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", tic
       const [u, v] = place();
       handle.setAttribute("transform", `translate(${self.X(u)} ${self.Y(v)})`);
     });
-    drag(handle, (event) => move(...self.point(event)));
+    grips.push({ place, move });
     return handle;
   };
+  // Handles may be closer to each other than a finger is wide: the nearest is meant.
+  let held;
+  drag(handles, (event, first) => {
+    const at = self.point(event);
+    const far = ({ place }) => {
+      const [u, v] = place();
+      return Math.hypot(self.X(u) - self.X(at[0]), self.Y(v) - self.Y(at[1]));
+    };
+    if (first) held = grips.reduce((a, b) => (far(b) <= far(a) ? b : a));  // the last is on top
+    held.move(...at);
+  });
   /** Where in the plot's own coordinates an event happened, kept within the axes. */
   self.point = (event) => {
     const box = svg.getBoundingClientRect();
@@ -245,9 +260,17 @@ export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", tic
   return self;
 }
 
-/** Call `move` with each event from a press to its release, wherever the pointer goes. */
+/**
+ * Call `move` with each event from a press to its release, wherever the mouse or the finger goes.
+ *
+ * A browser lets a finger scroll the page, and cancels the drag, unless the first touch is refused.
+ * CSS could say so too, by `touch-action`, but not of a part of an SVG.
+ */
 export function drag(element, move) {
+  const refuse = (event) => { if (event.cancelable) event.preventDefault(); };
+  element.addEventListener("touchstart", refuse, { passive: false });
   element.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button !== 0) return;  // another finger, or a menu
     element.setPointerCapture(event.pointerId);
     event.preventDefault();
     move(event, true);

@@ -83,13 +83,14 @@ function render({ model, el }) {
     const last = own.length ? `Run ${own.length}, ${summary(own.at(-1))}.` : "";
     const news = training ? "" : self.get("note") || last;
     if (about.textContent !== news) about.textContent = news;  // a change is read aloud
-    why.textContent = kernel
-      ? `A run here is short: hidden layers of 128 and ${epochs} epochs; recorded: 400 and 24. ` +
-        "Compare it with others made here. Unfinished training may favour a β below 1."
-      : "Training another needs a running kernel, and none has answered. ";
     // The site's own button knows where the chapter runs, once the course has an address.
     const launch = document.querySelector('a[href*="colab.research.google.com"]');
     const link = self.get("link") || launch?.href;
+    why.textContent = kernel
+      ? `A run here is short: hidden layers of 128 and ${epochs} epochs; recorded: 400 and 24. ` +
+        "Compare it with others made here. Unfinished training may favour a β below 1."
+      : "Training another needs a running kernel, and none has answered. " +
+        (link ? "" : "Open the chapter's notebook in Jupyter.");
     if (!kernel && link) {
       append(why, "a", { href: link }).textContent = "Run this chapter with a kernel.";
     }

@@ -17,15 +17,35 @@ export function values({ q_loc, q_scale, p_loc, p_scale, samples, seed }) {
 const kl = (loc, scale, to, width) =>
   Math.log(width / scale) + (scale ** 2 + (loc - to) ** 2) / (2 * width ** 2) - 0.5;
 
+/** q · (log q − log p) over [−reach, reach], and axes that hold all of its area. */
+export function integrand({ q_loc, q_scale, p_loc, p_scale }) {
+  const needed = Math.abs(q_loc) + 4 * q_scale;
+  const reach = [6, 9, 14].find((end) => end >= needed) ?? needed;
+  const points = linspace(-reach, reach, 561).map((z) => {
+    const log_q = logNormal(z, q_loc, q_scale);
+    return [z, Math.exp(log_q) * (log_q - logNormal(z, p_loc, p_scale))];
+  });
+  const top = Math.max(...points.map(([, v]) => v));
+  const high = [1.4, 3, 6, 12, 25, 50, 100, 200, 500].find((end) => end >= 1.05 * top) ?? 2 * top;
+  return { points, x: [-reach, reach], y: [-0.6, high] };  // q log(q / p) ≥ −p / e > −0.5
+}
+
 const Z = linspace(-6, 6, 241);
 const LOC = { min: -4, max: 4, step: 0.05 };
 const SCALE = { min: 0.3, max: 2.5, step: 0.05 };
 
 function render({ model, el }) {
+  const settings = () => Object.fromEntries(
+    ["q_loc", "q_scale", "p_loc", "p_scale", "samples", "seed"].map((name) => [name, self.get(name)]));
   const self = figure({ model, el }, {
     name: "Two Gaussians and both KL divergences",
     hint: "Try: make q narrow and put it inside p. Then swap the two.",
   }, draw);
+  let area;
+  self.redraws.push(() => {  // before the axes are drawn, which must hold all of the area
+    area = integrand(settings());
+    [bottom.x, bottom.y] = [area.x, area.y];
+  });
   const top = plot(self, { x: [-6, 6], y: [0, 1.4], xlabel: "z", ylabel: "density" });
   const bottom = plot(self, { x: [-6, 6], y: [-0.6, 1.4], xlabel: "z", ylabel: "q · (log q − log p)" });
   for (const [name, color] of [["q", "var(--a)"], ["p", "var(--b)"]]) {
@@ -49,8 +69,7 @@ function render({ model, el }) {
   }));
 
   function draw() {
-    const names = ["q_loc", "q_scale", "p_loc", "p_scale", "samples", "seed"];
-    const at = Object.fromEntries(names.map((name) => [name, self.get(name)]));
+    const at = settings();
     const log_q = Z.map((z) => logNormal(z, at.q_loc, at.q_scale));
     const log_p = Z.map((z) => logNormal(z, at.p_loc, at.p_scale));
     const bell = (log_density) => Z.map((z, i) => [z, Math.exp(log_density[i])]);
@@ -59,11 +78,9 @@ function render({ model, el }) {
     top.text([at.q_loc, Math.exp(logNormal(0, 0, at.q_scale))], "q", { dx: 12, dy: -6 });
     top.text([at.p_loc, Math.exp(logNormal(0, 0, at.p_scale))], "p", { dx: 12, dy: -6 });
 
-    const integrand = Z.map((z, i) => [z, Math.exp(log_q[i]) * (log_q[i] - log_p[i])]);
-    const shown = integrand.map(([z, v]) => [z, within(v, bottom.y)]);
-    bottom.area(shown.map(([z, v]) => [z, Math.max(v, 0)]), "var(--c)", 0.45);
-    bottom.area(shown.map(([z, v]) => [z, Math.min(v, 0)]), "var(--d)", 0.45);
-    bottom.curve(shown, "currentColor", { "stroke-width": 1.2 });
+    bottom.area(area.points.map(([z, v]) => [z, Math.max(v, 0)]), "var(--c)", 0.45);
+    bottom.area(area.points.map(([z, v]) => [z, Math.min(v, 0)]), "var(--d)", 0.45);
+    bottom.curve(area.points, "currentColor", { "stroke-width": 1.2 });
 
     const found = values(at);
     const nats = (v) => v.toFixed(3);

@@ -51,7 +51,7 @@ function render({ model, el }) {
     choice(self, key, label, [["unseen", "unseen"], ["yes", yes], ["no", no]]);
   seen("street", "Street", "wet", "dry");
   seen("sprinkler", "Sprinkler", "on", "off");
-  seen("rain", "Sky", "rain", "no rain");
+  seen("rain", "Rain", "rain", "no rain");
 
   function draw() {
     const names = ["p_rain", "p_sprinkler", "p_wet", "street", "sprinkler", "rain"];
@@ -136,7 +136,7 @@ const seenWords = (at) => Object.keys(WORDS).filter((name) => at[name] !== "unse
 function sentence(at, found) {
   const seen = seenWords(at);
   const p = (v) => v.toFixed(3);
-  // Of the cause that is in question: the rain, unless the sky is seen.
+  // Of the cause that is in question: the rain, unless it is seen.
   const cause = at.rain === "unseen" ? "rain" : "sprinkler";
   const prior = `p(${cause}) = ${p(at[`p_${cause}`])}`;
   if (!seen) return `${prior}. Nothing is seen yet, so each posterior is its prior.`;
