@@ -57,7 +57,7 @@ def test_the_bar_holds_all_of_the_elbo_and_its_numbers_add_up(browser, width, lo
     assert [log_evidence, elbo, log_evidence - gap] == pytest.approx(numbers, abs=0.01)
     assert round(numbers[1] + numbers[2] - numbers[0], 6) == 0
     # What is written on the bar is what the sentence says, and none of it is cut.
-    words = bar.locator("text").all_inner_texts()
+    words = bar.locator("text").all_text_contents()
     written = re.findall(r"(?:log p\(x\)|ELBO|KL) (−?\d+\.\d+)", " ".join(words))
     assert sorted(float(v.replace("−", "-")) for v in written) == sorted(numbers)
     inside, outer = bar.locator("text").all(), page.locator(".vf").bounding_box()

@@ -14,7 +14,8 @@ from figures import opened, settle
 START = {
     "WetStreet": {"p_rain": 0.5, "p_sprinkler": 0.6},
     "CurvedPosterior": {"x": 3.5},
-    "Reparameterize": {"loc": -2.0, "marked": -1.0, "k": -3.0},
+    "TwoGaussians": {"q_scale": 0.4, "p_scale": 0.4},
+    "Reparameterize": {"loc": -2.0, "scale": 0.5, "marked": -1.0, "k": -3.0},
 }
 # Which ways each handle of a figure can go.
 HANDLES = {
@@ -40,10 +41,9 @@ def phone(browser):
     """Make a page with a figure and much to scroll above and below it."""
     contexts = []
 
-    def make(name):
-        context, page, complaints = opened(
-            browser, EXAMPLES[name](**START.get(name, {})), width=390
-        )
+    def make(name, **settings):
+        widget = EXAMPLES[name](**START.get(name, {}) | settings)
+        context, page, complaints = opened(browser, widget, width=390)
         contexts.append(context)
         page.add_style_tag(content="body { padding: 900px 0 2000px }")
         page.evaluate(LISTEN)
@@ -184,11 +184,11 @@ def test_a_finger_beside_a_handle_scrolls_the_page(phone, name):
 
 
 def test_the_nearest_of_two_handles_is_meant(phone):
-    """Two handles that lie closer to each other than a finger is wide."""
-    page, _ = phone("TwoGaussians")
-    loc, scale = page.locator(".vf svg .handle").nth(0), page.locator(".vf svg .handle").nth(1)
+    """The last drawn lies over the other, which is its neighbour by less than half a finger."""
+    page, _ = phone("Reparameterize", scale=0.4)
+    loc, scale = (page.locator(".vf svg .handle").nth(i) for i in (1, 2))
     loc.evaluate("e => e.scrollIntoView({ block: 'center' })")
-    assert math.dist(middle(loc), middle(scale)) < 44
+    assert math.dist(middle(loc), middle(scale)) < 22
     values = page.locator(".vf output")
     before = values.all_inner_texts()
     drag(page, middle(loc), (60, 0))
