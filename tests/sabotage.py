@@ -927,6 +927,20 @@ BUGS = [
         "test_encoder_and_decoder",
     ),
     Bug(
+        "figures: a finger's drag is left to scrolling",
+        "vaelib/figures/figure.js",
+        swap("if (event.cancelable) event.preventDefault();", ""),
+        ("site", "--paths", "tests/browser/test_touch.py"),
+        "pointercancel",
+    ),
+    Bug(
+        "figures: an area is cut at the end of its axis",
+        "vaelib/figures/two_gaussians.js",
+        swap("x: [-reach, reach], y: [-0.6, high] }", "x: [-reach, reach], y: [-0.6, 1.4] }"),
+        ("site", "--paths", "tests/browser/test_two_gaussians.py"),
+        "test_the_area_that_is_shown_is_the_kl",
+    ),
+    Bug(
         "figures: a slider without a label",
         "vaelib/figures/figure.js",
         swap('append(figure.sliders, "label", {', 'append(figure.sliders, "div", {'),

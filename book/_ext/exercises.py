@@ -1,8 +1,8 @@
 """Exercises on the site: solutions without nbgrader's marks, and the learner's copy to download.
 
-The marks tell nbgrader what to take out of the learner's copy; a reader has no use for them. As long
-as the repository's address is not set (make repo URL=…), the button that opens this copy in Colab
-would lead nowhere: then there is none.
+The marks tell nbgrader what to take out of the learner's copy; a reader has no use for them. As
+long as the repository's address is not set (make repo URL=…), the button that opens this copy in
+Colab would lead nowhere: then there is none.
 """
 
 import re

@@ -88,7 +88,7 @@ def shots():
 
 @pytest.mark.parametrize("width", [688, 520])
 def test_pictures_beside_a_drawing_are_not_stretched(browser, width):
-    """Three in a row on a desk, as wide as the site's page is; where they wrap, none is drawn out."""
+    """Three in a row on a page as wide as the site's; where they wrap, about as high as wide."""
     context, page, _ = opened(browser, EXAMPLES["DrawDigit"](), width=width)
     places = [p.bounding_box() for p in page.locator(".vf .stage > :is(canvas, svg)").all()[:3]]
     if width == 688:
@@ -103,4 +103,20 @@ def test_what_is_seen_of_the_rain_is_called_rain(browser):
     page.get_by_role("combobox", name="Rain", exact=True).select_option("no rain")
     settle(page)
     assert "wet, no rain" in page.locator(".vf .said").inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_no_handle_leaves_its_plot(browser, widget, end):
+    """With every slider at an end of its range, on a phone, where beside the plot is no screen."""
+    context, page, _ = opened(browser, widget, width=390)
+    for slider in page.locator(".vf input[type=range]").all():
+        slider.fill(slider.get_attribute(end))
+    settle(page)
+    for handle in page.locator(".vf svg .handle").all():
+        plot = handle.locator("xpath=ancestor::*[local-name()='svg']").bounding_box()
+        box = handle.bounding_box()
+        for at, size in (("x", "width"), ("y", "height")):
+            middle = box[at] + box[size] / 2
+            assert plot[at] <= middle <= plot[at] + plot[size]
     context.close()

@@ -52,10 +52,10 @@ def test_the_area_that_is_shown_is_the_kl(browser):
     def check():
         settle(page)
         per_square = abs(axis(bottom, "x")[0] * axis(bottom, "y")[0])
-        above, below = (
-            area(bottom.locator(f"path[fill='var(--{color})']").get_attribute("d")) / per_square
-            for color in "cd"
-        )
+        paths = [bottom.locator(f"path[fill='var(--{color})']") for color in "cd"]
+        above, below = (area(path.get_attribute("d")) / per_square for path in paths)
+        plot, box = bottom.bounding_box(), paths[0].bounding_box()
+        assert plot["y"] <= box["y"], "the area leaves its plot"
         said = page.locator(".vf .said").inner_text()
         kl = float(re.match(r"KL\(q ‖ p\) = ([\d.]+) nats", said)[1])
         # 561 points, and coordinates of 0.01 pixels.

@@ -48,7 +48,7 @@ function render({ model, el }) {
     x: [LOC.min, LOC.max], y: [SCALE.min, 1.3],
     height: 310, xlabel: "loc of q", ylabel: "scale of q" });
   const bells = plot(self, {
-    x: [-1.5, 3.5], y: [0, 2.6], height: 310, xlabel: "z", ylabel: "density" });
+    x: [-2.5, 4.5], y: [0, 2.6], height: 310, xlabel: "z", ylabel: "density" });
   surface.handle("var(--a)", () => [self.get("loc"), self.get("scale")], (loc, scale) => {
     self.set({
       loc: rounded(loc, LOC.step),
@@ -115,7 +115,10 @@ function render({ model, el }) {
       bar.text([(elbo + log_evidence) / 2, middle], words, inside);
     } else bar.text([log_evidence, middle], `KL ${nats(gap)}`, { dx: 8, dy: 4 });
     bar.curve([[log_evidence, 0], [log_evidence, 0.86]], "currentColor", { "stroke-width": 3 });
-    bar.text([log_evidence, 0.9], `log p(x) ${nats(log_evidence)}`, { "text-anchor": "middle" });
+    // Over the end of the bar, or a little to its left where the picture ends
+    const aside = Math.min(0, bar.width - 55 - bar.X(log_evidence));
+    bar.text([log_evidence, 0.9], `log p(x) ${nats(log_evidence)}`,
+      { "text-anchor": "middle", dx: aside });
     for (let v = low; v <= high; v -= low / 8) {
       bar.curve([[v, 0], [v, 0.05]], "currentColor", { "stroke-width": 1 });
       if (v > low) bar.text([v, 0.06], nats(v, 0), { dy: -4, "text-anchor": "middle" });

@@ -56,7 +56,7 @@ class ElboGap(Figure):
         left.plot(self.loc, self.scale, "o", color="#2b7bba", mec="black")
         left.set(xlabel="loc of q", ylabel="scale of q")
 
-        z = torch.linspace(-1.5, 3.5, 301)[:, None]
+        z = torch.linspace(-2.5, 4.5, 351)[:, None]
         right.plot(z, q.log_prob(z).exp(), label="q")
         right.plot(z, posterior.log_prob(z).exp(), "--", label="posterior")
         right.set(

@@ -17,10 +17,12 @@ export function values({ q_loc, q_scale, p_loc, p_scale, samples, seed }) {
 const kl = (loc, scale, to, width) =>
   Math.log(width / scale) + (scale ** 2 + (loc - to) ** 2) / (2 * width ** 2) - 0.5;
 
+const END = 6.5;  // of the z that are shown: as far as the handles go
+
 /** q · (log q − log p) over [−reach, reach], and axes that hold all of its area. */
 export function integrand({ q_loc, q_scale, p_loc, p_scale }) {
   const needed = Math.abs(q_loc) + 4 * q_scale;
-  const reach = [6, 9, 14].find((end) => end >= needed) ?? needed;
+  const reach = [END, 9, 14].find((end) => end >= needed) ?? needed;
   const points = linspace(-reach, reach, 561).map((z) => {
     const log_q = logNormal(z, q_loc, q_scale);
     return [z, Math.exp(log_q) * (log_q - logNormal(z, p_loc, p_scale))];
@@ -30,7 +32,7 @@ export function integrand({ q_loc, q_scale, p_loc, p_scale }) {
   return { points, x: [-reach, reach], y: [-0.6, high] };  // q log(q / p) ≥ −p / e > −0.5
 }
 
-const Z = linspace(-6, 6, 241);
+const Z = linspace(-END, END, 261);
 const LOC = { min: -4, max: 4, step: 0.05 };
 const SCALE = { min: 0.3, max: 2.5, step: 0.05 };
 
@@ -46,8 +48,8 @@ function render({ model, el }) {
     area = integrand(settings());
     [bottom.x, bottom.y] = [area.x, area.y];
   });
-  const top = plot(self, { x: [-6, 6], y: [0, 1.4], xlabel: "z", ylabel: "density" });
-  const bottom = plot(self, { x: [-6, 6], y: [-0.6, 1.4], xlabel: "z", ylabel: "q · (log q − log p)" });
+  const top = plot(self, { x: [-END, END], y: [0, 1.4], xlabel: "z", ylabel: "density" });
+  const bottom = plot(self, { x: [-END, END], y: [-0.6, 1.4], xlabel: "z", ylabel: "q · (log q − log p)" });
   for (const [name, color] of [["q", "var(--a)"], ["p", "var(--b)"]]) {
     const density = (z) => Math.exp(logNormal(z, self.get(`${name}_loc`), self.get(`${name}_scale`)));
     // The top of the bell moves it; the handle one scale to its right sets how wide it is.

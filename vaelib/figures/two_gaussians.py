@@ -38,7 +38,7 @@ class TwoGaussians(Figure):
     seed = traitlets.Int(0).tag(sync=True)
 
     def still(self) -> Still:  # noqa: D102
-        reach = max(6.0, abs(self.q_loc) + 4 * self.q_scale)  # all of the area
+        reach = max(6.5, abs(self.q_loc) + 4 * self.q_scale)  # all of the area
         z = torch.linspace(-reach, reach, 561)
         picture = Still(figsize=(9, 3), layout="constrained")
         top, bottom = picture.subplots(1, 2)
