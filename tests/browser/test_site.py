@@ -165,7 +165,7 @@ def test_a_chapter_offers_its_copy_without_solutions(chapter):
     assert heading < offer < page.index('<section id="exercise-1')
     assert "address yet" not in page
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert ("colab.research.google.com" in page) == bool(url)
+    assert ('href="https://colab.research.google.com' in page) == bool(url)
 
 
 class Links(HTMLParser):
