@@ -889,3 +889,310 @@ def pixels_of_probs(x, logits):
 @wrong("iwae_bound", says="log space")
 def iwae_one_maximum(log_w):
     return (log_w - log_w.max()).exp().mean(0).log() + log_w.max()
+
+
+# Found by ten who tried to be wrong, and right
+
+
+@right("bernoulli_log_likelihood")
+def pixels_by_stable_softplus(x, logits):
+    return (x * logits - logits.clamp(min=0) - torch.log1p(torch.exp(-logits.abs()))).sum(-1)
+
+
+@right("bernoulli_log_likelihood")
+def pixels_chosen(x, logits):
+    log_p, log_rest = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+    return torch.where(x.bool(), log_p, log_rest).sum(-1)
+
+
+@right("bernoulli_log_likelihood")
+def pixels_mean_times_their_number(x, logits):
+    loss = torch.nn.BCEWithLogitsLoss(reduction="none")(logits, x)
+    return -loss.mean(-1) * x.size(-1)
+
+
+@right("bernoulli_log_likelihood")
+def pixels_by_log_softmax(x, logits):
+    both = torch.log_softmax(torch.stack([torch.zeros_like(logits), logits]), 0)
+    return (x * both[1] + (1 - x) * both[0]).sum(-1)
+
+
+@wrong("bernoulli_log_likelihood", says="log space")
+def pixels_nan_to_num(x, logits):
+    p = torch.sigmoid(logits)
+    each = x * p.log() + (1 - x) * (1 - p).log()
+    return torch.nan_to_num(each).sum(-1)
+
+
+@wrong("bernoulli_log_likelihood", says="784")
+def pixels_mean_times_784(x, logits):
+    return -784 * functional.binary_cross_entropy_with_logits(logits, x, reduction="none").mean(-1)
+
+
+@wrong("bernoulli_log_likelihood", says="has the shape")
+def pixels_over_the_first_axis(x, logits):
+    return pixels_by_softplus(x.transpose(0, -1), logits.transpose(0, -1))
+
+
+@wrong("bernoulli_log_likelihood", says="in place")
+def pixels_in_place(x, logits):
+    x.mul_(2).sub_(1)
+    return functional.logsigmoid(x * logits).sum(-1)
+
+
+@wrong("bernoulli_log_likelihood", says="result is torch.float64")
+def pixels_in_a_wider_type(x, logits):
+    return pixels_by_softplus(x.double(), logits.double())
+
+
+@wrong("bernoulli_log_likelihood")
+def pixels_thresholded(x, logits):
+    return (((logits > 0) == (x > 0.5)).to(x) * 1.0).sum(-1)
+
+
+@right("elbo_estimate")
+def estimate_by_multivariate(log_joint, q, z):
+    whole = MultivariateNormal(q.loc, scale_tril=torch.diag_embed(q.scale))
+    return torch.mean(log_joint(z) - whole.log_prob(z), dim=0)
+
+
+@right("elbo_estimate")
+def estimate_draw_by_draw(log_joint, q, z):
+    total = 0
+    for k in range(len(z)):
+        total = total + log_joint(z[k : k + 1])[0] - q.log_prob(z[k]).sum(-1)
+    return total / len(z)
+
+
+@right("elbo_estimate")
+def estimate_by_variance(log_joint, q, z):
+    constant = math.log(2 * math.pi) * q.loc.shape[-1]
+    quadratic = ((z - q.loc).square() / q.variance).sum(-1)
+    log_q = -0.5 * (quadratic + constant + q.variance.log().sum(-1))
+    return log_joint(z).mean(0) - log_q.mean(0)
+
+
+@wrong("elbo_estimate", says="log space")
+def estimate_by_product(log_joint, q, z):
+    density = q.log_prob(z).exp().prod(-1)
+    return (log_joint(z) - density.log()).mean(0)
+
+
+@wrong("elbo_estimate", says="log space")
+def estimate_by_log_of_densities(log_joint, q, z):
+    scaled = (z - q.loc) / q.scale
+    density = torch.exp(-0.5 * scaled**2) / (q.scale * math.sqrt(2 * math.pi))
+    return (log_joint(z) - density.prod(-1).log()).mean(0)
+
+
+@wrong("elbo_estimate", says="cut at 0")
+def estimate_never_positive(log_joint, q, z):
+    return mean_of_log_weights(log_joint, q, z).clamp(max=0)
+
+
+@wrong("elbo_estimate", says="q's density is subtracted")
+def estimate_with_density(log_joint, q, z):
+    return (log_joint(z) - q.log_prob(z).sum(-1).exp()).mean(0)
+
+
+@wrong("elbo_estimate", says="densities are averaged before")
+def estimate_with_log_of_mean_density(log_joint, q, z):
+    log_q = torch.logsumexp(q.log_prob(z).sum(-1), 0) - math.log(len(z))
+    return log_joint(z).mean(0) - log_q
+
+
+@wrong("elbo_estimate", says="not by one less")
+def estimate_by_n_minus_one(log_joint, q, z):
+    return (log_joint(z) - q.log_prob(z).sum(-1)).sum(0) / (len(z) - 1)
+
+
+@wrong("elbo_estimate", says="without the KL")
+def estimate_with_q_at_the_prior(log_joint, q, z):
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
+    return (log_joint(z) - log_prior).mean(0)
+
+
+@wrong("elbo_estimate", says="½ log 2π for each of the latent dimensions")
+def estimate_without_constant(log_joint, q, z):
+    log_q = (-0.5 * ((z - q.loc) / q.scale) ** 2 - q.scale.log()).sum(-1)
+    return (log_joint(z) - log_q).mean(0)
+
+
+@wrong("elbo_estimate", says="in place")
+def estimate_in_place(log_joint, q, z):
+    log_w = log_joint(z) - q.log_prob(z).sum(-1)
+    z.data.sub_(q.loc.data)
+    return log_w.mean(0)
+
+
+@right("iwae_bound")
+def bound_by_loop(log_w):
+    total = log_w[0]
+    for one in log_w[1:]:
+        total = torch.logaddexp(total, one)
+    return total - math.log(log_w.size(0))
+
+
+@right("iwae_bound")
+def bound_by_log_softmax(log_w):
+    return log_w[0] - torch.log_softmax(log_w, 0)[0] - math.log(len(log_w))
+
+
+@right("iwae_bound")
+def bound_datum_by_datum(log_w):
+    return torch.stack([torch.logsumexp(w, 0) - math.log(len(w)) for w in log_w.T])
+
+
+@right("iwae_bound")
+def bound_shifted_by_the_mean_of_a_datum(log_w):
+    best = log_w.argmax(0, keepdim=True)
+    top = log_w.gather(0, best)
+    return (torch.exp(log_w - top).sum(0) / len(log_w)).log() + top[0]
+
+
+@wrong("iwae_bound")
+def bound_clamped(log_w):
+    return log_w.clamp(-700, 700).exp().mean(0).log()
+
+
+@wrong("iwae_bound", says="cut at 0")
+def bound_never_positive(log_w):
+    return bound_by_logsumexp(log_w).clamp(max=0)
+
+
+@wrong("iwae_bound", says="K − 1")
+def bound_by_k_minus_one(log_w):
+    return torch.logsumexp(log_w, 0) - math.log(max(len(log_w) - 1, 1))
+
+
+@wrong("iwae_bound")
+def bound_median(log_w):
+    return log_w.median(0).values
+
+
+@wrong("iwae_bound", says="base 2")
+def bound_with_log2(log_w):
+    return torch.logsumexp(log_w, 0) - math.log2(len(log_w))
+
+
+@wrong("iwae_bound", says="log space")
+def bound_shifted_by_the_mean(log_w):
+    return (log_w - log_w.mean(0)).exp().mean(0).log() + log_w.mean(0)
+
+
+@wrong("elbo_derivation", says="letters only")
+def order_with_arrows():
+    return "C=F=E=A"
+
+
+@wrong("elbo_derivation")
+def order_with_ends():
+    return "log p(x) = C = F = E = A = ELBO + KL"
+
+
+@wrong("elbo_derivation")
+def order_as_numbers():
+    return 3654
+
+
+@wrong("elbo_derivation", says="E stands twice")
+def order_twice():
+    return "CFEEA"
+
+
+@wrong("elbo_derivation", says="type set")
+def order_set():
+    return {"C", "F", "E", "A"}
+
+
+@wrong("gaussian_elbo", says="cut at 0")
+def repaired_never_positive(*given):
+    return repaired_by_torch(*given).clamp(max=0)
+
+
+@right("gaussian_elbo")
+def repaired_with_kl_kept_positive(x, means, variance, loc, logvar):
+    """A KL is never negative, so the clamp does nothing."""
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1).clamp(min=0)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="x is rounded")
+def repaired_with_rounded_pixels(x, means, variance, loc, logvar):
+    return repaired_by_torch(x.round(), means, variance, loc, logvar)
+
+
+@wrong("gaussian_elbo")
+def repaired_with_bfloat16_pixels(x, means, variance, loc, logvar):
+    log_density = Normal(means, variance.sqrt()).log_prob(x).bfloat16().to(x).sum(-1)
+    return log_density.mean(0) - 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
+
+
+@wrong("gaussian_elbo")
+def repaired_with_epsilon_in_variance(x, means, variance, loc, logvar):
+    return repaired_by_torch(x, means, variance + 1e-6, loc, logvar)
+
+
+@wrong("gaussian_elbo")
+def repaired_with_epsilon_in_scale(x, means, variance, loc, logvar):
+    p = Normal(means, variance.sqrt() + 1e-8)
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
+    return p.log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo")
+def repaired_with_epsilon_in_kl(x, means, variance, loc, logvar):
+    sigma = torch.exp(0.5 * logvar) + 1e-6
+    kl = 0.5 * (loc**2 + sigma**2 - torch.log(sigma**2) - 1).sum(-1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="in place")
+def repaired_in_place(x, means, variance, loc, logvar):
+    result = repaired_by_torch(x, means, variance, loc, logvar)
+    means.data -= x.data
+    return result
+
+
+@wrong("gaussian_elbo", says="has the shape")
+def repaired_kl_not_summed(x, means, variance, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0)[:, None] - kl
+
+
+@wrong("gaussian_elbo")
+def repaired_with_free_bits(x, means, variance, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).clamp(min=0.1).sum(-1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="not by one less")
+def repaired_samples_by_n_minus_one(x, means, variance, loc, logvar):
+    log_density = Normal(means, variance.sqrt()).log_prob(x).sum(-1)
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
+    return log_density.sum(0) / (len(means) - 1) - kl
+
+
+@wrong("gaussian_elbo", says="KL.prior ‖ q.")
+def repaired_with_reverse_kl(x, means, variance, loc, logvar):
+    prior = Normal(torch.zeros_like(loc), torch.ones_like(loc))
+    kl = kl_divergence(prior, Normal(loc, torch.exp(0.5 * logvar))).sum(-1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="wrong sign")
+def repaired_logvar_sign(x, means, variance, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() + logvar - 1).sum(-1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="0.5 for each of the latent")
+def repaired_kl_without_one(x, means, variance, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar).sum(-1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl
+
+
+@wrong("gaussian_elbo", says="stands once")
+def repaired_kl_one_once(x, means, variance, loc, logvar):
+    kl = 0.5 * ((loc**2 + logvar.exp() - logvar).sum(-1) - 1)
+    return Normal(means, variance.sqrt()).log_prob(x).sum(-1).mean(0) - kl

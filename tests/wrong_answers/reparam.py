@@ -133,7 +133,7 @@ def noise_clamped(loc, logvar, eps):
     return loc + torch.exp(0.5 * logvar.clamp(-10, 2)) * eps
 
 
-@wrong("sample_from_noise")
+@wrong("sample_from_noise", says="0.0001 is added")
 def noise_with_a_floor(loc, logvar, eps):
     return loc + (torch.exp(0.5 * logvar) + 1e-4) * eps
 
@@ -422,11 +422,6 @@ def wave_overflows(k, mu, sigma):
     return path, wave_as_in_the_chapter(k, mu, sigma)[1]
 
 
-@wrong("wave_variances")
-def wave_rule_of_thumb(k, mu, sigma):
-    return k**2 / 2, 1 / (2 * sigma**2)
-
-
 @wrong("wave_variances", says="two calls")
 def wave_by_simulation(k, mu, sigma):
     eps = torch.randn(1000, *k.shape, dtype=k.dtype)
@@ -572,7 +567,7 @@ def error_that_cancels(gradients, relative):
     return mean, error, variance.sum() / (relative * mean.norm()) ** 2
 
 
-@wrong("gradient_with_error")
+@wrong("gradient_with_error", says="rounded up")
 def needed_rounded(gradients, relative):
     mean, error, needed = error_textbook(gradients, relative)
     return mean, error, needed.ceil()
@@ -609,3 +604,225 @@ def gradient_of_one_mean(gradients, relative):
     mean, variance = gradients.mean(0), gradients.var(0)
     n = variance.sum() / (relative * mean.norm()) ** 2
     return gradients.mean(), (variance / len(gradients)).sqrt(), n
+
+
+# Found by ten who tried to be wrong, and right
+
+
+@right("sample_from_noise")
+def noise_by_distribution(loc, logvar, eps):
+    q = Normal(loc, torch.exp(logvar) ** 0.5)
+    return q.mean + q.stddev * eps
+
+
+@right("sample_from_noise")
+def noise_by_matrix(loc, logvar, eps):
+    root = torch.diag_embed(torch.exp(logvar / 2))
+    return loc + (root @ eps[..., None])[..., 0]
+
+
+@wrong("sample_from_noise", says="1e-06 is added to the scale")
+def noise_with_a_small_floor(loc, logvar, eps):
+    return loc + (torch.exp(0.5 * logvar) + 1e-6) * eps
+
+
+@wrong("sample_from_noise", says="1e-08 is added to the scale")
+def noise_with_a_smaller_floor(loc, logvar, eps):
+    return loc + (torch.exp(0.5 * logvar) + 1e-8) * eps
+
+
+@wrong("sample_from_noise", says="1e-08 is added to the variance")
+def noise_with_a_floor_in_variance(loc, logvar, eps):
+    return loc + torch.sqrt(torch.exp(logvar) + 1e-8) * eps
+
+
+@wrong("sample_from_noise")
+def noise_clamped_low(loc, logvar, eps):
+    return loc + torch.exp(0.5 * logvar.clamp(min=-20)) * eps
+
+
+@wrong("sample_from_noise")
+def noise_clamped_high(loc, logvar, eps):
+    return loc + torch.exp(0.5 * logvar.clamp(max=8)) * eps
+
+
+@wrong("sample_from_noise")
+def noise_normalized(loc, logvar, eps):
+    return loc + torch.exp(0.5 * logvar) * (eps - eps.mean()) / eps.std()
+
+
+@wrong("sample_from_noise", says="result is torch.float64")
+def noise_in_double(loc, logvar, eps):
+    return loc.double() + torch.exp(0.5 * logvar.double()) * eps
+
+
+@right("surrogate_with_baseline")
+def surrogate_by_data(log_q, f, baseline):
+    return torch.sum(log_q * (f.data - baseline.data), dim=0) / log_q.shape[0]
+
+
+@right("surrogate_with_baseline")
+def surrogate_term_by_term(log_q, f, baseline):
+    b = baseline.detach()
+    terms = [(fi.detach() - b) * lq for fi, lq in zip(f, log_q, strict=True)]
+    return torch.stack(terms).mean(dim=0)
+
+
+@wrong("surrogate_with_baseline", says="in place")
+def surrogate_in_place(log_q, f, baseline):
+    f.data -= baseline.data
+    return (f.detach() * log_q).mean(0)
+
+
+@wrong("surrogate_with_baseline", says="the value is not|asked is the mean")
+def surrogate_value_of_f(log_q, f, baseline):
+    advantage = (f - baseline).detach()
+    return (advantage + advantage * (log_q - log_q.detach())).mean(0)
+
+
+@wrong("surrogate_with_baseline", says="has the shape")
+def surrogate_is_gradient(log_q, f, baseline):
+    return (f - baseline).detach() / len(f)
+
+
+@wrong("surrogate_with_baseline")
+def surrogate_only_positive(log_q, f, baseline):
+    return (torch.relu(f - baseline).detach() * log_q).mean(0)
+
+
+@wrong("surrogate_with_baseline")
+def surrogate_divided_by_baseline(log_q, f, baseline):
+    return ((f / baseline).detach() * log_q).mean(0)
+
+
+@right("wave_variances")
+def wave_by_expectations(k, mu, sigma):
+    """E[g²] − E[g]², each of them a mean of cosines."""
+
+    def mean_cos(frequency):
+        return torch.cos(frequency * mu) * torch.exp(-0.5 * (frequency * sigma) ** 2)
+
+    def mean_sin(frequency):
+        return torch.sin(frequency * mu) * torch.exp(-0.5 * (frequency * sigma) ** 2)
+
+    squared_eps = (1 - (2 * k * sigma) ** 2) * mean_cos(2 * k)
+    mean = -k * mean_sin(k)
+    path = 0.5 * k**2 * (1 - mean_cos(2 * k)) - mean**2
+    return path, 0.5 * (1 + squared_eps) / sigma**2 - mean**2
+
+
+@wrong("wave_variances")
+def wave_with_epsilon(k, mu, sigma):
+    path, _ = wave_as_in_the_chapter(k, mu, sigma)
+    mean, damped = of_wave(k, mu, sigma)
+    score = (1 + (1 - 4 * (k * sigma) ** 2) * damped) / (2 * (sigma**2 + 1e-8))
+    return path, score - mean**2
+
+
+@wrong("wave_variances", says="second is a mean of squares")
+def wave_score_mean_forgotten(k, mu, sigma):
+    path, _ = wave_as_in_the_chapter(k, mu, sigma)
+    return path, wave_second_moments(k, mu, sigma)[1]
+
+
+@wrong("wave_variances", says="first is a mean of squares")
+def wave_path_mean_forgotten(k, mu, sigma):
+    _, score = wave_as_in_the_chapter(k, mu, sigma)
+    return wave_second_moments(k, mu, sigma)[0], score
+
+
+@wrong("wave_variances", says="over many waves")
+def wave_of_many_waves(k, mu, sigma):
+    return k**2 / 2, 1 / (2 * sigma**2)
+
+
+@wrong("wave_variances", says="in place")
+def wave_in_place(k, mu, sigma):
+    path, score = wave_as_in_the_chapter(k, mu, sigma)
+    sigma **= 2
+    return path, score
+
+
+@wrong("wave_variances")
+def wave_gradient_in_sigma(k, mu, sigma):
+    path, score = wave_as_in_the_chapter(k, mu, sigma)
+    return path * sigma**2, score * sigma**2
+
+
+@right("gradient_with_error")
+def error_by_numpy_style(gradients, relative):
+    n, parameters = gradients.shape
+    mean = torch.stack([gradients[:, j].mean() for j in range(parameters)])
+    variance = torch.stack([gradients[:, j].var() for j in range(parameters)])
+    squared_norm = sum(m.item() ** 2 for m in mean)
+    return mean, torch.sqrt(variance) / n**0.5, float(variance.sum()) / squared_norm / relative**2
+
+
+@right("gradient_with_error")
+def error_by_var_mean(gradients, relative):
+    variance, mean = torch.var_mean(gradients, dim=0, correction=1)
+    error = variance.div(gradients.shape[0]).sqrt()
+    ratio = error.norm() / (relative * mean.norm())
+    return mean, error, gradients.shape[0] * ratio**2
+
+
+@wrong("gradient_with_error", says="there too")
+def needed_with_n(gradients, relative):
+    mean, error, _ = error_textbook(gradients, relative)
+    return mean, error, gradients.var(0, correction=0).sum() / (relative * mean.norm()) ** 2
+
+
+@wrong("gradient_with_error", says="already")
+def error_divided_by_root_of_n_minus_one(gradients, relative):
+    mean, _, needed = error_textbook(gradients, relative)
+    return mean, gradients.std(0) / (len(gradients) - 1) ** 0.5, needed
+
+
+@wrong("gradient_with_error", says="as in the third")
+def error_with_n_only_in_error(gradients, relative):
+    mean, _, needed = error_textbook(gradients, relative)
+    return mean, gradients.std(0, correction=0) / len(gradients) ** 0.5, needed
+
+
+@wrong("gradient_with_error", says="standard deviation of one sample")
+def error_of_one_sample_alone(gradients, relative):
+    mean, _, needed = error_textbook(gradients, relative)
+    return mean, gradients.std(0), needed
+
+
+@wrong("gradient_with_error", says="multiplied by n")
+def needed_times_n(gradients, relative):
+    mean, error, needed = error_textbook(gradients, relative)
+    return mean, error, needed * len(gradients)
+
+
+@wrong("gradient_with_error", says="1.96 times")
+def error_interval(gradients, relative):
+    mean, error, needed = error_textbook(gradients, relative)
+    return mean, 1.96 * error, needed
+
+
+@wrong("gradient_with_error", says="cut at 1")
+def needed_at_least_one(gradients, relative):
+    mean, error, needed = error_textbook(gradients, relative)
+    return mean, error, needed.clamp(min=1.0)
+
+
+@wrong("gradient_with_error")
+def needed_at_least_two(gradients, relative):
+    mean, error, needed = error_textbook(gradients, relative)
+    return mean, error, needed.clamp(min=2.0)
+
+
+@wrong("gradient_with_error")
+def needed_with_epsilon(gradients, relative):
+    mean, error, _ = error_textbook(gradients, relative)
+    return mean, error, gradients.var(0).sum() / (relative**2 * mean.square().sum() + 1e-8)
+
+
+@wrong("gradient_with_error", says="in place")
+def error_in_place(gradients, relative):
+    mean, n = gradients.mean(0), len(gradients)
+    gradients -= mean
+    variance = gradients.square().sum(0) / (n - 1)
+    return mean, (variance / n).sqrt(), variance.sum() / (relative * mean.norm()) ** 2

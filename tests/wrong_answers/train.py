@@ -236,13 +236,13 @@ def returned_in_the_loop(chunks):
     raise ValueError("no chunks")
 
 
-@wrong("streamed_log_mean", says="chunk 1 is still in memory when .* is asked for")
+@wrong("streamed_log_mean", says="chunks 1 and 2 are still in memory when .* is asked for")
 def stacked(chunks):
     log_w = torch.cat(list(chunks))
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 
-@wrong("streamed_log_mean", says="chunk 1 is still in memory")
+@wrong("streamed_log_mean", says="chunks 1 and 2 are still in memory")
 def twice_through_a_list(chunks):
     kept = list(chunks)
     top = functools.reduce(torch.maximum, [c.amax(0) for c in kept])
@@ -644,3 +644,309 @@ def logarithm_of_probabilities(encoder, decoder, x, eps):
     p = torch.sigmoid(decoder(loc + torch.exp(0.5 * logvar) * eps).to(x.dtype))
     log_likelihood = torch.where(x > 0, p.log(), (1 - p).log()).sum(-1)
     return log_likelihood - kl_of(loc, logvar)
+
+
+# Found by ten who tried to be wrong, and right
+
+
+@right("streamed_log_mean")
+def first_kept(chunks):
+    first = next(chunks)
+    total, k = first.logsumexp(0), len(first)
+    for c in chunks:
+        total = torch.logaddexp(total, c.logsumexp(0))
+        k += len(c)
+    return total - math.log(k)
+
+
+@right("streamed_log_mean")
+def looking_ahead(chunks):
+    total, k, following = torch.tensor(-math.inf), 0, next(chunks)
+    while following is not None:
+        current, following = following, next(chunks, None)
+        total = torch.logaddexp(total, current.logsumexp(0))
+        k += len(current)
+    return total - math.log(k)
+
+
+@right("streamed_log_mean")
+def until_it_stops(chunks):
+    sums, k = [], 0
+    while True:
+        try:
+            c = next(chunks)
+        except StopIteration:
+            break
+        sums.append(torch.logsumexp(c, dim=0))
+        k += c.size(0)
+    return torch.stack(sums).logsumexp(0) - math.log(k)
+
+
+@right("streamed_log_mean")
+def numbered(chunks):
+    for number, c in enumerate(chunks):
+        part = c.logsumexp(0)
+        if number == 0:
+            total, k = part, len(c)
+        else:
+            total, k = torch.logaddexp(total, part), k + len(c)
+    return total - math.log(k)
+
+
+@right("streamed_log_mean")
+def carried_as_a_mean(chunks):
+    first = next(chunks)
+    k = len(first)
+    mean = first.logsumexp(0) - math.log(k)
+    for c in chunks:
+        more = len(c)
+        part = c.logsumexp(0) - math.log(more)
+        share = math.log(k / (k + more)), math.log(more / (k + more))
+        mean, k = torch.logaddexp(mean + share[0], part + share[1]), k + more
+    return mean
+
+
+@wrong("streamed_log_mean", says="in place")
+def shifted_in_place(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        top = c.amax(0)
+        c -= top
+        total = torch.logaddexp(total, top + c.exp().sum(0).log())
+        k += len(c)
+    return total - math.log(k)
+
+
+@wrong("streamed_log_mean", says="in place")
+def exponentiated_in_place(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        total = torch.logaddexp(total, c.logsumexp(0))
+        k += len(c)
+        c.exp_()
+    return total - math.log(k)
+
+
+@wrong("streamed_log_mean", says="chunks 1 and 2 are still in memory")
+def two_at_a_time(chunks):
+    kept = []
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        kept.append(c)
+        total = torch.logaddexp(total, c.logsumexp(0))
+        k += len(c)
+    return total - math.log(k)
+
+
+@wrong("streamed_log_mean", says="K − 1")
+def one_sample_less(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.logsumexp(0)), k + len(c)
+    return total - math.log(max(k - 1, 1))
+
+
+@wrong("streamed_log_mean", says="log K is added")
+def k_added(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.logsumexp(0)), k + len(c)
+    return total + math.log(k)
+
+
+@wrong("streamed_log_mean", says="must be log K")
+def k_without_log(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.logsumexp(0)), k + len(c)
+    return total - k
+
+
+@wrong("streamed_log_mean", says="log of the sum is divided")
+def log_sum_divided(chunks):
+    total, k = torch.tensor(-math.inf), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.logsumexp(0)), k + len(c)
+    return total / k
+
+
+@wrong("streamed_log_mean", says="starts at 0, and that")
+def log_sum_from_zero(chunks):
+    total, k = torch.tensor(0.0), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.logsumexp(0)), k + len(c)
+    return total - math.log(k)
+
+
+@wrong("streamed_log_mean")
+def in_default_precision(chunks):
+    total, k = torch.full((1,), -math.inf), 0
+    for c in chunks:
+        total, k = torch.logaddexp(total, c.float().logsumexp(0)), k + len(c)
+    return (total - math.log(k)).bfloat16()
+
+
+@wrong("streamed_log_mean", says="cut at 0")
+def never_positive(chunks):
+    return logaddexp(chunks).clamp(max=0)
+
+
+@wrong("streamed_log_mean", says="raised TypeError")
+def counted_in_advance(chunks):
+    return sum(c.logsumexp(0) for c in chunks) - math.log(len(chunks))
+
+
+@right("active_latents")
+def by_differences_of_pairs(loc, logvar, threshold):
+    n = len(loc)
+    squares = (loc[:, None] - loc[None]).square().sum((0, 1))
+    return squares / (2 * n * (n - 1)) > threshold
+
+
+@right("active_latents")
+def by_std(loc, logvar, threshold):
+    return loc.std(dim=0) > math.sqrt(threshold)
+
+
+@right("active_latents")
+def by_var_mean(loc, logvar, threshold):
+    variance, _ = torch.var_mean(loc, dim=0)
+    return torch.where(variance > threshold, True, False)
+
+
+@right("active_latents")
+def by_numpy(loc, logvar, threshold):
+    return torch.from_numpy(loc.numpy().var(axis=0) > threshold)
+
+
+@wrong("active_latents", says="first datum")
+def centred_on_the_first(loc, logvar, threshold):
+    return ((loc - loc[0]) ** 2).mean(0) > threshold
+
+
+@wrong("active_latents", says="last datum")
+def centred_on_the_last(loc, logvar, threshold):
+    return ((loc - loc[-1]) ** 2).mean(0) > threshold
+
+
+@wrong("active_latents", says="the median")
+def centred_on_the_median(loc, logvar, threshold):
+    return ((loc - loc.median(0).values) ** 2).mean(0) > threshold
+
+
+@wrong("active_latents")
+def median_of_squares(loc, logvar, threshold):
+    return ((loc - loc.mean(0)) ** 2).median(0).values > threshold
+
+
+@wrong("active_latents", says="middle of the range")
+def centred_on_the_middle(loc, logvar, threshold):
+    return ((loc - (loc.amax(0) + loc.amin(0)) / 2) ** 2).mean(0) > threshold
+
+
+@wrong("active_latents", says="mean absolute deviation")
+def mean_absolute_deviation(loc, logvar, threshold):
+    return (loc - loc.mean(0)).abs().mean(0) > threshold
+
+
+@wrong("active_latents")
+def squared_mean_absolute_deviation(loc, logvar, threshold):
+    return (loc - loc.mean(0)).abs().mean(0) ** 2 > threshold
+
+
+@wrong("active_latents", says="boolean")
+def as_floats(loc, logvar, threshold):
+    return (loc.var(0) > threshold).to(loc)
+
+
+@wrong("active_latents", says="boolean")
+def as_integers(loc, logvar, threshold):
+    return (loc.var(0) > threshold).long()
+
+
+@wrong("active_latents", says="list")
+def as_a_list(loc, logvar, threshold):
+    return [bool(v > threshold) for v in loc.var(0)]
+
+
+@wrong("active_latents", says="summed")
+def sum_of_squares(loc, logvar, threshold):
+    return ((loc - loc.mean(0)) ** 2).sum(0) > threshold
+
+
+@wrong("active_latents", says="standard deviation")
+def threshold_squared(loc, logvar, threshold):
+    return loc.var(0) > threshold**2
+
+
+@wrong("active_latents")
+def relative_variance(loc, logvar, threshold):
+    return loc.var(0) / (loc.var(0) + logvar.exp().mean(0)) > threshold
+
+
+@wrong("active_latents", says="neighbours")
+def by_successive_differences(loc, logvar, threshold):
+    return 0.5 * (loc[1:] - loc[:-1]).square().mean(0) > threshold
+
+
+@right("mixed_elbo")
+def cast_by_float(encoder, decoder, x, eps):
+    loc, logvar = (t.float() for t in encoder(x))
+    z = loc + logvar.mul(0.5).exp() * eps.float()
+    logits = decoder(z).float()
+    rec = torch.where(x > 0, -softplus(-logits), -softplus(logits)).sum(-1)
+    return rec - kl_of(loc, logvar).clamp(min=0)
+
+
+@wrong("mixed_elbo", says="each pixel's")
+def pixel_log_likelihood_rounded(encoder, decoder, x, eps):
+    loc, logvar = (output.to(x.dtype) for output in encoder(x))
+    logits = decoder(loc + torch.exp(0.5 * logvar) * eps).to(x.dtype)
+    each = (x * logits - softplus(logits)).bfloat16()
+    return each.to(x.dtype).sum(-1) - kl_of(loc, logvar)
+
+
+@wrong("mixed_elbo")
+def kl_terms_rounded(encoder, decoder, x, eps):
+    loc, logvar = (output.to(x.dtype) for output in encoder(x))
+    logits = decoder(loc + torch.exp(0.5 * logvar) * eps).to(x.dtype)
+    each = 0.5 * (loc**2 + logvar.exp() - 1 - logvar)
+    kl = each.bfloat16().to(x.dtype).sum(-1)
+    return (x * logits - softplus(logits)).sum(-1) - kl
+
+
+@wrong("mixed_elbo", says="KL's terms")
+def square_rounded(encoder, decoder, x, eps):
+    loc16, logvar16 = encoder(x)
+    loc, logvar = loc16.to(x.dtype), logvar16.to(x.dtype)
+    logits = decoder(loc + torch.exp(0.5 * logvar) * eps).to(x.dtype)
+    kl = 0.5 * (loc16**2 + logvar16.exp() - 1 - logvar).sum(-1)
+    return (x * logits - softplus(logits)).sum(-1) - kl
+
+
+@wrong("mixed_elbo")
+def in_half(encoder, decoder, x, eps):
+    loc, logvar = (output.half() for output in encoder(x))
+    logits = decoder(loc + torch.exp(0.5 * logvar) * eps.half()).half()
+    return (x.half() * logits - softplus(logits)).sum(-1) - kl_of(loc, logvar)
+
+
+@wrong("mixed_elbo", says="noise is rounded")
+def noise_rounded(encoder, decoder, x, eps):
+    loc, logvar = (output.to(x.dtype) for output in encoder(x))
+    logits = decoder(loc + torch.exp(0.5 * logvar) * eps.bfloat16().to(x.dtype)).to(x.dtype)
+    return (x * logits - softplus(logits)).sum(-1) - kl_of(loc, logvar)
+
+
+@wrong("mixed_elbo", says="nothing is cast")
+def autocast_left_on(encoder, decoder, x, eps):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return no_cast_at_all(encoder, decoder, x, eps)
+
+
+@wrong("mixed_elbo", says="in place")
+def noise_scaled_in_place(encoder, decoder, x, eps):
+    loc, logvar = (output.to(x.dtype) for output in encoder(x))
+    z = eps.mul_(torch.exp(0.5 * logvar)).add_(loc)
+    logits = decoder(z).to(x.dtype)
+    return (x * logits - softplus(logits)).sum(-1) - kl_of(loc, logvar)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_divergence
@@ -121,7 +122,7 @@ def loss_squared_error(x, logits, loc, logvar):
     return (mse + prior_kl(loc, logvar)).mean()
 
 
-@wrong("vae_loss")
+@wrong("vae_loss", says="only the ones")
 def loss_of_black_pixels(x, logits, loc, logvar):
     log_lik = (x * F.logsigmoid(logits)).sum(-1)
     return (prior_kl(loc, logvar) - log_lik).mean()
@@ -140,7 +141,7 @@ def loss_of_logs(x, logits, loc, logvar):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("vae_loss")
+@wrong("vae_loss", says="above 1e-06")
 def loss_clamped(x, logits, loc, logvar):
     p = torch.sigmoid(logits).clamp(1e-6, 1 - 1e-6)
     log_lik = (x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
@@ -389,7 +390,7 @@ def plane_over_data(log_lik, z, area):
     return torch.logsumexp(joint, -1) + math.log(area)
 
 
-@wrong("plane_evidence")
+@wrong("plane_evidence", says="best cell")
 def plane_best_cell(log_lik, z, area):
     joint = log_lik + standard_normal(z)[:, None]
     return joint.max(dim=0).values + math.log(area)
@@ -560,7 +561,7 @@ def units_negative(x, variance, k):
     return len(active), 0.5 * torch.log(variance / active).sum()
 
 
-@wrong("predicted_units")
+@wrong("predicted_units", says="variance σ²/λ costs")
 def units_means_alone(x, variance, k):
     eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
     active = eigenvalues[eigenvalues > variance]
@@ -578,7 +579,7 @@ def units_in_bits(x, variance, k):
     return count, total / math.log(2)
 
 
-@wrong("predicted_units")
+@wrong("predicted_units", says="averaged; asked is their sum")
 def units_averaged(x, variance, k):
     count, total = units_by_covariance(x, variance, k)
     return count, total / max(int(count), 1)
@@ -671,7 +672,7 @@ def mended_noise_once(x, loc, logvar, eps, noise_logvar, decoder):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="wrong sign")
 def mended_noise_pays(x, loc, logvar, eps, noise_logvar, decoder):
     mean = decoder(loc + torch.exp(0.5 * logvar) * eps)
     squared = (x - mean) ** 2 / noise_logvar.exp()
@@ -679,7 +680,7 @@ def mended_noise_pays(x, loc, logvar, eps, noise_logvar, decoder):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="twice")
 def mended_log_noise_whole(x, loc, logvar, eps, noise_logvar, decoder):
     mean = decoder(loc + torch.exp(0.5 * logvar) * eps)
     squared = 0.5 * (x - mean) ** 2 / noise_logvar.exp()
@@ -687,7 +688,7 @@ def mended_log_noise_whole(x, loc, logvar, eps, noise_logvar, decoder):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="not log s")
 def mended_noise_scale(x, loc, logvar, eps, noise_logvar, decoder):
     mean = decoder(loc + torch.exp(0.5 * logvar) * eps)
     log_lik = Normal(mean, noise_logvar.exp()).log_prob(x).sum(-1)
@@ -700,7 +701,7 @@ def mended_at_loc(x, loc, logvar, eps, noise_logvar, decoder):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="averaged over the latent")
 def mended_kl_averaged(x, loc, logvar, eps, noise_logvar, decoder):
     mean = decoder(loc + torch.exp(0.5 * logvar) * eps)
     log_lik = Normal(mean, (0.5 * noise_logvar).exp()).log_prob(x).sum(-1)
@@ -722,7 +723,7 @@ def mended_samples_added(x, loc, logvar, eps, noise_logvar, decoder):
     return (prior_kl(loc, logvar) - log_lik).mean()
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="before they are decoded")
 def mended_samples_averaged(x, loc, logvar, eps, noise_logvar, decoder):
     z = (loc + torch.exp(0.5 * logvar) * eps).mean(0)
     log_lik = Normal(decoder(z), (0.5 * noise_logvar).exp()).log_prob(x).sum(-1)
@@ -754,13 +755,13 @@ def mended_noise_as_number(x, loc, logvar, eps, noise_logvar, decoder):
     return mended(x, loc, logvar, eps, noise_logvar.detach(), decoder)
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="½ log 2π for each of the pixels")
 def mended_without_constant(x, loc, logvar, eps, noise_logvar, decoder):
     loss = mended(x, loc, logvar, eps, noise_logvar, decoder)
     return loss - 0.5 * math.log(2 * math.pi) * x.shape[-1]
 
 
-@wrong("mended_loss")
+@wrong("mended_loss", says="each of the data")
 def mended_summed_over_all(x, loc, logvar, eps, noise_logvar, decoder):
     return mended(x, loc, logvar, eps, noise_logvar, decoder) * len(x)
 
@@ -818,3 +819,362 @@ def mended_first_sample(*arguments):
 @wrong("mended_loss", says="½ stands outside")
 def mended_half_outside(*arguments):
     return loss_with(*arguments, scale=0.5 * arguments[2].exp())
+
+
+# Found by ten who tried to be wrong, and right
+
+
+@right("vae_loss")
+def loss_datum_by_datum(x, logits, loc, logvar):
+    total = 0.0
+    for one in zip(x, logits, loc, logvar, strict=True):
+        pixels, w, m, v = one
+        total = total + F.binary_cross_entropy_with_logits(w, pixels, reduction="sum")
+        total = total + 0.5 * (m @ m + v.exp().sum() - v.sum() - len(m))
+    return total / len(x)
+
+
+@right("vae_loss")
+def loss_by_module(x, logits, loc, logvar):
+    bce = torch.nn.BCEWithLogitsLoss(reduction="none")(logits, x).sum(dim=1)
+    kl = prior_kl(loc, logvar).clamp(min=0)  # which it is anyway
+    return torch.mean(bce + kl).squeeze()
+
+
+@wrong("vae_loss", says="two calls")
+def loss_by_own_draw(x, logits, loc, logvar):
+    z = loc + torch.exp(0.5 * logvar) * torch.randn_like(loc)
+    log_q = Normal(loc, torch.exp(0.5 * logvar)).log_prob(z).sum(-1)
+    log_p = Normal(0.0, 1.0).log_prob(z).sum(-1)
+    bce = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    return (bce + log_q - log_p).mean()
+
+
+@wrong("vae_loss", says="784")
+def loss_times_784(x, logits, loc, logvar):
+    return 784 * F.binary_cross_entropy_with_logits(logits, x) + prior_kl(loc, logvar).mean()
+
+
+@wrong("vae_loss")
+def loss_with_free_bits(x, logits, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - 1 - logvar).mean(0).clamp(min=0.5).sum()
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x) + kl
+
+
+@wrong("vae_loss", says="0.5 for each of the latent")
+def loss_kl_without_one(x, logits, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - logvar).sum(-1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="stands once")
+def loss_kl_one_once(x, logits, loc, logvar):
+    kl = 0.5 * ((loc**2 + logvar.exp() - logvar).sum(-1) - 1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="KL.prior ‖ q.")
+def loss_reverse_kl(x, logits, loc, logvar):
+    prior = Normal(torch.zeros_like(loc), torch.ones_like(loc))
+    kl = kl_divergence(prior, Normal(loc, torch.exp(0.5 * logvar))).sum(-1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="logvar has the wrong sign")
+def loss_logvar_sign(x, logits, loc, logvar):
+    kl = 0.5 * (loc**2 + logvar.exp() - 1 + logvar).sum(-1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="μ is not squared")
+def loss_loc_not_squared(x, logits, loc, logvar):
+    kl = 0.5 * (loc + logvar.exp() - 1 - logvar).sum(-1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="1e-08 inside")
+def loss_with_epsilon(x, logits, loc, logvar):
+    p = torch.sigmoid(logits)
+    log_lik = (x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()).sum(-1)
+    return (prior_kl(loc, logvar) - log_lik).mean()
+
+
+@wrong("vae_loss")
+def loss_epsilon_in_variance(x, logits, loc, logvar):
+    variance = logvar.exp() + 1e-6
+    kl = 0.5 * (loc**2 + variance - 1 - variance.log()).sum(-1)
+    return (kl - (x * logits - F.softplus(logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="in place")
+def loss_in_place(x, logits, loc, logvar):
+    loss = loss_by_hand(x, logits, loc, logvar)
+    x *= 255
+    return loss
+
+
+@wrong("vae_loss", says="only the ones")
+def loss_ones_only(x, logits, loc, logvar):
+    return (prior_kl(loc, logvar) + (x * F.softplus(-logits)).sum(-1)).mean()
+
+
+@wrong("vae_loss", says="values; expected one|3 values")
+def loss_and_parts(x, logits, loc, logvar):
+    bce = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+    kl = prior_kl(loc, logvar).mean()
+    return bce + kl, bce, kl
+
+
+@wrong("vae_loss", says="no gradient reaches")
+def loss_as_number(x, logits, loc, logvar):
+    return loss_by_hand(x, logits, loc, logvar).item()
+
+
+@right("sample_images")
+def drawn_as_booleans(decoder, eps, u):
+    return u < torch.sigmoid(decoder(eps))
+
+
+@right("sample_images")
+def drawn_as_integers(decoder, eps, u):
+    return (u < torch.sigmoid(decoder(eps))).long()
+
+
+@wrong("sample_images", says="two calls")
+def drawn_from_own_z(decoder, eps, u):
+    return (u < torch.sigmoid(decoder(torch.randn_like(eps)))).to(u)
+
+
+@wrong("sample_images", says="z is uniform")
+def drawn_from_uniform_z(decoder, eps, u):
+    z = Normal(0.0, 1.0).cdf(eps)
+    return (u < torch.sigmoid(decoder(z))).to(u)
+
+
+@wrong("sample_images", says="255 times")
+def drawn_as_bytes(decoder, eps, u):
+    return 255 * (u < torch.sigmoid(decoder(eps))).to(u)
+
+
+@wrong("sample_images", says="has the shape")
+def drawn_flattened(decoder, eps, u):
+    return (u < torch.sigmoid(decoder(eps))).to(u).flatten()
+
+
+@wrong("sample_images")
+def drawn_plus_minus(decoder, eps, u):
+    return torch.sign(torch.sigmoid(decoder(eps)) - u)
+
+
+@wrong("sample_images", says="averaged over the images")
+def drawn_from_mean_probability(decoder, eps, u):
+    p = torch.sigmoid(decoder(eps)).mean(0)
+    return (u < p).to(u)
+
+
+@right("plane_evidence")
+def plane_by_logaddexp(log_lik, z, area):
+    total = log_lik[0] - 0.5 * z[0] @ z[0]
+    for one, centre in zip(log_lik[1:], z[1:], strict=True):
+        total = torch.logaddexp(total, one - 0.5 * centre @ centre)
+    return total + math.log(area / (2 * math.pi))
+
+
+@wrong("plane_evidence", says="added to a logarithm: add log.area")
+def plane_area_added(log_lik, z, area):
+    return torch.logsumexp(log_lik + standard_normal(z)[:, None], 0) + area
+
+
+@wrong("plane_evidence", says="divided by the area")
+def plane_area_subtracted(log_lik, z, area):
+    return torch.logsumexp(log_lik + standard_normal(z)[:, None], 0) - math.log(area)
+
+
+@wrong("plane_evidence")
+def plane_area_squared(log_lik, z, area):
+    return torch.logsumexp(log_lik + standard_normal(z)[:, None], 0) + 2 * math.log(area)
+
+
+@wrong("plane_evidence", says="one latent dimension")
+def plane_prior_of_one_axis(log_lik, z, area):
+    joint = log_lik + Normal(0.0, 1.0).log_prob(z[:, :1])
+    return torch.logsumexp(joint, 0) + math.log(area)
+
+
+@wrong("plane_evidence", says="density is added")
+def plane_prior_density_added(log_lik, z, area):
+    joint = log_lik + standard_normal(z).exp()[:, None]
+    return torch.logsumexp(joint, 0) + math.log(area)
+
+
+@wrong("plane_evidence")
+def plane_normalized_likelihood(log_lik, z, area):
+    return torch.log_softmax(log_lik + standard_normal(z)[:, None], 0).logsumexp(0) + math.log(area)
+
+
+@wrong("plane_evidence", says="log space")
+def plane_one_maximum(log_lik, z, area):
+    joint = log_lik + standard_normal(z)[:, None]
+    return (joint - joint.max()).exp().sum(0).log() + joint.max() + math.log(area)
+
+
+@wrong("plane_evidence", says="cut at 0")
+def plane_never_positive(log_lik, z, area):
+    return plane(log_lik, z, area).clamp(max=0)
+
+
+@wrong("plane_evidence", says="in place")
+def plane_in_place(log_lik, z, area):
+    log_lik.data += standard_normal(z)[:, None]
+    return torch.logsumexp(log_lik, 0) + math.log(area)
+
+
+@wrong("plane_evidence", says="grid's centre")
+def plane_prior_centred(log_lik, z, area):
+    return plane(log_lik, z - z.mean(0), area)
+
+
+@right("predicted_units")
+def units_by_numpy(x, variance, k):
+    values = numpy.linalg.eigvalsh(numpy.cov(x.numpy().T, ddof=0))[::-1][:k]
+    active = values[values > variance]
+    return int(active.size), float(0.5 * numpy.log(active / variance).sum())
+
+
+@right("predicted_units")
+def units_by_topk(x, variance, k):
+    centred = x - x.mean(0)
+    values = torch.linalg.eigvalsh(centred.T @ centred / len(x))
+    top = values.topk(min(k, len(values))).values
+    cost = torch.where(top > variance, 0.5 * torch.log(top.clamp(min=1e-12) / variance), 0.0)
+    return (top > variance).sum(), cost.sum()
+
+
+@right("predicted_units")
+def units_by_relu(x, variance, k):
+    values = torch.linalg.svdvals(x - x.mean(0))[:k] ** 2 / len(x)
+    return (values > variance).sum().item(), torch.relu(0.5 * (values / variance).log()).sum()
+
+
+@wrong("predicted_units", says="a sum of nothing is 0")
+def units_mean_times_count(x, variance, k):
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
+    active = eigenvalues[eigenvalues > variance]
+    return len(active), len(active) * (0.5 * torch.log(active / variance)).mean()
+
+
+@wrong("predicted_units", says="averaged; asked is their sum .and")
+def units_mean_cost(x, variance, k):
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
+    active = eigenvalues[eigenvalues > variance]
+    return len(active), (0.5 * torch.log(active / variance)).mean()
+
+
+@wrong("predicted_units", says="raised")
+def units_one_at_least(x, variance, k):
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
+    active = eigenvalues[eigenvalues > variance].max()
+    return 1, 0.5 * torch.log(active / variance).sum()
+
+
+@wrong("predicted_units", says="raised")
+def units_by_plain_topk(x, variance, k):
+    values = torch.linalg.eigvalsh(torch.cov(x.T, correction=0)).topk(k).values
+    active = values[values > variance]
+    return len(active), 0.5 * torch.log(active / variance).sum()
+
+
+@wrong("predicted_units", says="each of the data")
+def units_summed_over_data(x, variance, k):
+    count, cost = units_by_covariance(x, variance, k)
+    return count, cost * len(x)
+
+
+@wrong("predicted_units", says="swapped")
+def units_swapped(x, variance, k):
+    count, cost = units_by_covariance(x, variance, k)
+    return cost, count
+
+
+@wrong("predicted_units", says="ratio to σ²")
+def units_logvar(x, variance, k):
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
+    active = eigenvalues[eigenvalues > variance]
+    return len(active), 0.5 * torch.log(active).sum()
+
+
+@wrong("predicted_units", says="means of q are missing")
+def units_kl_without_means(x, variance, k):
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[-k:]
+    s = variance / eigenvalues[eigenvalues > variance]
+    return len(s), 0.5 * (s - 1 - s.log()).sum()
+
+
+@wrong("predicted_units", says="in place")
+def units_in_place(x, variance, k):
+    x -= x.mean(0)
+    return units_by_covariance(x, variance, k)
+
+
+@right("mended_loss")
+def mended_flat(x, loc, logvar, eps, noise_logvar, decoder):
+    z = (loc + torch.exp(0.5 * logvar) * eps).flatten(0, 1)
+    many = x.repeat(len(eps), 1)
+    p = Normal(decoder(z), torch.exp(noise_logvar).sqrt())
+    nll = -p.log_prob(many).sum(1).mean()
+    return nll + prior_kl(loc, logvar).sum() / len(x)
+
+
+@wrong("mended_loss")
+def mended_epsilon_in_scale(x, loc, logvar, eps, noise_logvar, decoder):
+    z = loc + (torch.exp(0.5 * logvar) + 1e-6) * eps
+    log_lik = Normal(decoder(z), torch.exp(0.5 * noise_logvar)).log_prob(x).sum(-1)
+    return (prior_kl(loc, logvar) - log_lik).mean()
+
+
+@wrong("mended_loss")
+def mended_epsilon_in_noise(x, loc, logvar, eps, noise_logvar, decoder):
+    z = loc + torch.exp(0.5 * logvar) * eps
+    log_lik = Normal(decoder(z), torch.exp(0.5 * noise_logvar) + 1e-6).log_prob(x).sum(-1)
+    return (prior_kl(loc, logvar) - log_lik).mean()
+
+
+@wrong("mended_loss", says="cut at 0")
+def mended_never_negative(x, loc, logvar, eps, noise_logvar, decoder):
+    return mended(x, loc, logvar, eps, noise_logvar, decoder).clamp(min=0)
+
+
+@wrong("mended_loss", says="rounded")
+def mended_with_rounded_pixels(x, loc, logvar, eps, noise_logvar, decoder):
+    return mended(x.round(), loc, logvar, eps, noise_logvar, decoder)
+
+
+@wrong("mended_loss")
+def mended_with_clamped_pixels(x, loc, logvar, eps, noise_logvar, decoder):
+    return mended(x.clamp(0, 1), loc, logvar, eps, noise_logvar, decoder)
+
+
+@wrong("mended_loss", says="two calls")
+def mended_own_noise(x, loc, logvar, eps, noise_logvar, decoder):
+    return mended(x, loc, logvar, torch.randn_like(eps), noise_logvar, decoder)
+
+
+@wrong("mended_loss", says="sigmoid")
+def mended_with_sigmoid(x, loc, logvar, eps, noise_logvar, decoder):
+    return mended(x, loc, logvar, eps, noise_logvar, lambda z: torch.sigmoid(decoder(z)))
+
+
+@wrong("mended_loss", says="in place")
+def mended_in_place(x, loc, logvar, eps, noise_logvar, decoder):
+    loss = mended(x, loc, logvar, eps, noise_logvar, decoder)
+    eps.zero_()
+    return loss
+
+
+@wrong("mended_loss", says="closed form")
+def mended_kl_by_samples(x, loc, logvar, eps, noise_logvar, decoder):
+    q = Normal(loc, torch.exp(0.5 * logvar))
+    z = loc + q.scale * eps
+    log_lik = Normal(decoder(z), torch.exp(0.5 * noise_logvar)).log_prob(x).sum(-1)
+    kl = q.log_prob(z).sum(-1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
+    return (kl - log_lik).mean()

@@ -77,6 +77,8 @@ def _added(eps: float) -> Callable[[Tensor, Tensor], Tensor]:
         "the two arguments are swapped: torch's cross-entropy takes the logits first, then x": (
             lambda x, a: -(softplus(x) - x * a).sum(-1)
         ),
+        "784 is the number of MNIST's pixels, and these images have others: sum, or multiply the "
+        "mean by x.shape[-1]": lambda x, a: 784 * _pixels(x, a).mean(-1),
         "0 and 1 are swapped: sigmoid(logit) is the probability of a 1": lambda x, a: _pixels(
             1 - x, a
         ).sum(-1),
@@ -131,7 +133,7 @@ def _added(eps: float) -> Callable[[Tensor, Tensor], Tensor]:
 )
 def bernoulli_log_likelihood(draw: Draw) -> Iterator[dict[str, Any]]:
     """log p(x | z) of an image of zeros and ones, from logits."""
-    for shape in ((4, 3), (7, 5), (2, 6, 4), (9,)):
+    for shape in ((4, 3), (1, 5), (2, 6, 4), (9,)):
         yield {"x": draw.binary(*shape), "logits": draw.normal(*shape, scale=2.0)}
     # A network that is certain, now rightly and now wrongly.
     x, certain = draw.binary(6, 8), draw.uniform(6, 8, low=200, high=900)
@@ -154,6 +156,10 @@ def _elbo_in_a_loop(log_joint: Callable[[Tensor], Tensor], q: Normal, z: Tensor)
 
 def _log_q(q: Normal, z: Tensor) -> Tensor:
     return q.log_prob(z).sum(-1)
+
+
+def _prior(z: Tensor) -> Normal:
+    return Normal(torch.zeros_like(z), torch.ones_like(z))
 
 
 def _log_joint(x: Tensor, weight: Tensor, bias: Tensor, noise_logvar: Tensor, z: Tensor) -> Tensor:
@@ -221,6 +227,20 @@ def _linear_gaussian(
         "the mean runs over the data; it must run over the draws, axis 0": lambda p, q, z: (
             p(z) - _log_q(q, z)
         ).mean(-1),
+        "this is E_q[log p(x | z)], without the KL: log q is to be subtracted, not the prior's "
+        "log-density": lambda p, q, z: (p(z) - _log_q(_prior(z), z)).mean(0),
+        "q's density is subtracted; its logarithm must be": lambda p, q, z: (
+            p(z) - _log_q(q, z).exp()
+        ).mean(0),
+        "q's densities are averaged before the log is taken: average log q": lambda p, q, z: (
+            p(z).mean(0) - torch.logsumexp(_log_q(q, z), 0) + math.log(len(z))
+        ),
+        "a mean is the sum divided by the number of draws, not by one less": lambda p, q, z: (
+            (p(z) - _log_q(q, z)).sum(0) / (len(z) - 1)
+        ),
+        "the ELBO is cut at 0; log-densities may be above it": lambda p, q, z: (
+            (p(z) - _log_q(q, z)).mean(0).clamp(max=0)
+        ),
         "with q's entropy in closed form it is an ELBO too, but another estimate: asked is the "
         "mean of the log-weights": lambda p, q, z: p(z).mean(0) + q.entropy().sum(-1),
         "the value is right, but z is detached: the gradient through the draws is lost": (
@@ -244,7 +264,8 @@ def _linear_gaussian(
 )
 def elbo_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
     """The ELBO of a model and a q, from draws of q."""
-    for samples, batch, latent, pixels in ((5, 4, 3, 6), (7, 3, 2, 4), (2, 6, 5, 3)):
+    # The last: so many latents that their densities' product underflows.
+    for samples, batch, latent, pixels in ((5, 4, 3, 6), (2, 1, 200, 3)):
         yield {
             "x": draw.normal(batch, pixels, scale=2.0),
             "weight": draw.normal(pixels, latent),
@@ -254,6 +275,17 @@ def elbo_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
             "logvar": draw.uniform(batch, latent, low=-2, high=-0.5),
             "eps": draw.normal(samples, batch, latent),
         }
+    # A model that is sure of its pixels: densities, and ELBOs, above 1 and 0.
+    loc, weight, bias = draw.normal(3, 2), draw.normal(12, 2), draw.normal(12)
+    yield {
+        "x": (loc @ weight.mT + bias + draw.normal(3, 12, scale=0.01)).float().double(),
+        "weight": weight,
+        "bias": bias,
+        "noise_logvar": draw.uniform(low=-9.0, high=-8.0),
+        "loc": loc,
+        "logvar": draw.uniform(3, 2, low=-9.0, high=-8.0),
+        "eps": draw.normal(7, 3, 2),
+    }
     # Log-weights of minus some thousands, whose weights underflow, and a q that is nearly a point.
     yield {
         "x": draw.normal(3, 5, scale=25.0),
@@ -290,6 +322,15 @@ def _log_mean_in_a_loop(log_w: Tensor) -> Tensor:
         "the log-weights are divided by K; the weights must be": lambda w: torch.logsumexp(
             w / len(w), 0
         ),
+        "K − 1 is for a variance; a mean is the sum divided by K": lambda w: (
+            torch.logsumexp(w, 0) - math.log(max(len(w) - 1, 1))
+        ),
+        "log K has the base 2 here; the logarithm is the natural one": lambda w: (
+            torch.logsumexp(w, 0) - math.log2(len(w))
+        ),
+        "the bound is cut at 0; log-densities may be above it": lambda w: (
+            torch.logsumexp(w, 0) - math.log(len(w))
+        ).clamp(max=0),
         "this is the mean of the weights; its logarithm is asked": lambda w: w.exp().mean(0),
         "the mean runs over the data; it must run over the samples, axis 0": lambda w: (
             torch.logsumexp(w, -1) - math.log(w.shape[-1])
@@ -336,12 +377,15 @@ def _log_mean_in_a_loop(log_w: Tensor) -> Tensor:
 )
 def iwae_bound(draw: Draw) -> Iterator[dict[str, Any]]:
     """The importance-weighted bound L_K from log-weights."""
-    for samples, batch in ((5, 3), (8, 4), (2, 6), (1, 5)):
+    for samples, batch in ((5, 3), (8, 1), (2, 6), (1, 5)):
         yield {"log_w": draw.normal(samples, batch, scale=1.5) - 2.0}
     # Weights that underflow, and weights that overflow.
     # Each datum at a level of its own: one maximum for all of them would underflow.
     levels = torch.tensor([900.0, 1500.0, 2000.0, 3000.0], dtype=torch.float64)
-    yield {"log_w": (draw.normal(6, 4, scale=30.0) - levels).float().double()}
+    # One weight is far above the others: a shift by the mean log-weight would overflow.
+    log_w = draw.normal(6, 4, scale=30.0) - levels
+    log_w[0] += 1200.0
+    yield {"log_w": log_w.float().double()}
     yield {"log_w": draw.normal(7, 2, scale=3.0) + 900.0}
 
 
@@ -375,6 +419,9 @@ def _what_is_wrong(order: str) -> str:
     for line in order:
         if line in _FALSE:
             return _FALSE[line]
+    for line, below in pairwise(order):
+        if line == below:
+            return f"{line} stands twice, and each rule leads to another line"
     lines = ["", *order, ""]
     steps = {("", "C"), ("C", "F"), ("F", "E"), ("E", "A"), ("A", "")}
     for above, below in pairwise(lines):
@@ -388,6 +435,7 @@ def _orders() -> Iterator[str]:
     for length in range(1, 5):
         for some in combinations(_LINES, length):
             yield from map("".join, permutations(some))
+    yield from (_LINES[: at + 1] + _LINES[at:] for at in range(4))  # a line twice
     for false in _FALSE:
         yield false
         for at in range(5):
@@ -420,6 +468,9 @@ _WRITTEN = {
     "write capital letters": _LINES.lower(),
     "write the letters only, without anything between them": ", ".join(_LINES),
     "write the letters only, without commas": ",".join(_LINES),
+    "write the letters only, without =": "=".join(_LINES),
+    "write the letters only, without = and spaces": " = ".join(_LINES),
+    "write the letters only, without arrows": "→".join(_LINES),
     "write the letters only, without spaces": " ".join(_LINES),
     "write the letters only, without hyphens": "-".join(_LINES),
     "this is the derivation from below: begin with the line under log p(x)": _LINES[::-1],
@@ -573,6 +624,26 @@ def _reconstruction(x: Tensor, means: Tensor, variance: Tensor) -> Tensor:
         "logvar is log σ², not log σ": lambda x, f, s, m, v: (
             _reconstruction(x, f, s).mean(0) - _kl(m, 2 * v).sum(-1)
         ),
+        "the −1 of the KL stands once; it belongs to each latent dimension": (
+            lambda x, f, s, m, v: (
+                _reconstruction(x, f, s).mean(0) - _kl(m, v).sum(-1) - 0.5 * (v.shape[-1] - 1)
+            )
+        ),
+        "in the KL, logvar has the wrong sign: ½ (μ² + σ² − log σ² − 1)": lambda x, f, s, m, v: (
+            _reconstruction(x, f, s).mean(0) - (_kl(m, v) + v).sum(-1)
+        ),
+        "this is KL(prior ‖ q); the ELBO has KL(q ‖ prior)": lambda x, f, s, m, v: (
+            _reconstruction(x, f, s).mean(0) - 0.5 * ((1 + m**2) * (-v).exp() + v - 1).sum(-1)
+        ),
+        "a mean is the sum divided by the number of samples, not by one less": (
+            lambda x, f, s, m, v: _reconstruction(x, f, s).sum(0) / (len(f) - 1) - _kl(m, v).sum(-1)
+        ),
+        "x is rounded; this likelihood is one of real numbers": lambda x, f, s, m, v: (
+            _reconstruction(x.round(), f, s).mean(0) - _kl(m, v).sum(-1)
+        ),
+        "the ELBO is cut at 0; log-densities may be above it": lambda x, f, s, m, v: (
+            _reconstruction(x, f, s).mean(0) - _kl(m, v).sum(-1)
+        ).clamp(max=0),
     },
     axes={
         "x": ("pixels", "data"),
@@ -582,11 +653,16 @@ def _reconstruction(x: Tensor, means: Tensor, variance: Tensor) -> Tensor:
 )
 def gaussian_elbo(draw: Draw) -> Iterator[dict[str, Any]]:
     """The ELBO with a Gaussian likelihood of known variance and a KL in closed form."""
-    for samples, batch, latent, pixels in ((5, 4, 3, 6), (7, 3, 2, 5), (2, 6, 5, 3)):
+    # The second in small units: densities are above 1, and whoever adds an ε to σ sees it.
+    for samples, batch, latent, pixels, unit in (
+        (5, 4, 3, 6, 1.0),
+        (7, 3, 2, 5, 1e-4),
+        (2, 1, 5, 3, 1.0),
+    ):
         yield {
-            "x": draw.normal(batch, pixels),
-            "means": draw.normal(samples, batch, pixels),
-            "variance": draw.uniform(low=0.2, high=0.8),
+            "x": draw.normal(batch, pixels, scale=unit),
+            "means": draw.normal(samples, batch, pixels, scale=unit),
+            "variance": (unit**2 * draw.uniform(low=0.4, high=0.8)).float().double(),
             "loc": draw.normal(batch, latent),
             "logvar": draw.normal(batch, latent),
         }

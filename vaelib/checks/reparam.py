@@ -49,23 +49,37 @@ def _by_transform(loc: Tensor, logvar: Tensor, eps: Tensor) -> Any:
         "the noise is subtracted: the same distribution, but not the sample of this eps": (
             lambda m, v, e: m - (0.5 * v).exp() * e
         ),
+        **{
+            f"an ε of {small:g} is added to the scale: exp is never 0, and a q that is nearly a "
+            "point becomes wider": lambda m, v, e, small=small: m + ((0.5 * v).exp() + small) * e
+            for small in (1e-4, 1e-6, 1e-8)
+        },
+        **{
+            f"an ε of {small:g} is added to the variance: exp is never 0, and a q that is nearly a "
+            "point becomes wider": lambda m, v, e, small=small: m + (v.exp() + small).sqrt() * e
+            for small in (1e-6, 1e-8)
+        },
     },
     gradients=("loc", "logvar"),  # noise needs none
     axes={"loc": ("latent dimensions",)},
 )
 def sample_from_noise(draw: Draw) -> Iterator[dict[str, Any]]:
     """A sample of a diagonal Gaussian from its parameters and given noise."""
-    for samples, shape in (((), (4, 3)), ((2,), (7, 5)), ((5,), (2, 6, 4)), ((9,), (6,))):
+    for samples, shape in (((), (4, 3)), ((2,), (1, 5)), ((9,), (6,))):
         yield {
             "loc": draw.normal(*shape) + 1.0,
             "logvar": draw.normal(*shape) - 0.5,
             "eps": draw.normal(*samples, *shape),
         }
     # From nearly a point to a very wide bell.
+    logvar = draw.uniform(3, 8, low=-30, high=10)
+    logvar[0, :2] = torch.tensor([-30.0, 10.0])
+    yield {"loc": draw.normal(3, 8, scale=3.0), "logvar": logvar, "eps": draw.normal(2, 3, 8)}
+    # Nearly points, and noise from so far out that it shows what is added to their scales.
     yield {
-        "loc": draw.normal(3, 8, scale=3.0),
-        "logvar": draw.uniform(3, 8, low=-30, high=10),
-        "eps": draw.normal(2, 3, 8),
+        "loc": draw.normal(2, 6, 4),
+        "logvar": draw.uniform(2, 6, 4, low=-30, high=-20),
+        "eps": draw.normal(5, 2, 6, 4, scale=1e5),
     }
 
 
@@ -139,11 +153,12 @@ def _others(f: Tensor) -> Tensor:
 )
 def surrogate_with_baseline(draw: Draw) -> Iterator[dict[str, Any]]:
     """What to differentiate for a score-function gradient with a baseline."""
-    for samples, batch, shared in ((7, (), ()), (5, (3,), (3,)), (6, (4,), ()), (2, (9,), (9,))):
+    # f is now above the baseline and now below, where a sign or a cut at 0 would show.
+    for samples, batch, shared in ((7, (), ()), (5, (3,), (3,)), (6, (4,), ()), (2, (1,), (1,))):
         yield {
             "log_q": draw.normal(samples, *batch) - 3.0,
             "f": draw.normal(samples, *batch, scale=2.0) + 1.0,
-            "baseline": draw.normal(*shared) + 2.0,
+            "baseline": draw.normal(*shared) + 6.0,
         }
     # Densities that have underflowed, with log-weights of some hundreds.
     yield {
@@ -242,6 +257,21 @@ def _wave(
         "the two are swapped: the pathwise variance comes first": lambda k, mu, sigma: (
             _by_quadrature(k, mu, sigma)[::-1]
         ),
+        "the second is a mean of squares: subtract the square of the mean gradient there too": (
+            lambda k, mu, sigma: (
+                _wave()(k, mu, sigma)[0],
+                _wave(mean=torch.zeros_like)(k, mu, sigma)[1],
+            )
+        ),
+        "the first is a mean of squares: subtract the square of the mean gradient there too": (
+            lambda k, mu, sigma: (
+                _wave(mean=torch.zeros_like)(k, mu, sigma)[0],
+                _wave()(k, mu, sigma)[1],
+            )
+        ),
+        "this holds for a bell over many waves; asked are both variances for any σ": (
+            lambda k, mu, sigma: (0.5 * k**2 + 0 * mu, 0.5 / sigma**2 + 0 * mu)
+        ),
         "these are standard deviations; asked are variances": lambda k, mu, sigma: tuple(
             v.sqrt() for v in _by_quadrature(k, mu, sigma)
         ),
@@ -250,17 +280,19 @@ def _wave(
 )
 def wave_variances(draw: Draw) -> Iterator[dict[str, Any]]:
     """Variances of the pathwise and the score-function gradient of E[cos kx] in μ."""
-    for shape in ((5,), (2, 4), ()):
+    for shape in ((5,), (3, 1), ()):
         yield {
             "k": draw.uniform(*shape, low=0.5, high=2.0),
             "mu": draw.normal(*shape),
             "sigma": draw.uniform(*shape, low=0.4, high=1.2),
         }
-    # A bell much narrower than the wave, and one so wide that the means underflow.
+    # Bells much narrower than the wave, and bells so wide that the means underflow.
+    sigma = draw.uniform(6, low=0.1, high=0.2)
+    sigma[0] = 0.02
     yield {
         "k": draw.uniform(6, low=0.5, high=3.0),
         "mu": draw.uniform(6, low=-1.0, high=1.0),
-        "sigma": draw.uniform(6, low=0.1, high=0.2),
+        "sigma": sigma.float().double(),
     }
     yield {
         "k": draw.uniform(3, low=3.0, high=4.0),
@@ -311,6 +343,26 @@ def _per_sample(g: Tensor) -> Tensor:
         "the variance of n samples around their own mean is divided by n − 1, not by n": _error(
             lambda g: g.std(0, correction=0) / len(g) ** 0.5, lambda g: g.var(0, correction=0)
         ),
+        "std divides by n − 1 already; the error is that divided by √n, not by √(n − 1)": (
+            lambda g, r: (g.mean(0), g.std(0) / (len(g) - 1) ** 0.5, _from_pairs(g, r)[2])
+        ),
+        "the variance in the error is divided by n − 1, as in the third": lambda g, r: (
+            g.mean(0),
+            g.std(0, correction=0) / len(g) ** 0.5,
+            _from_pairs(g, r)[2],
+        ),
+        "the third: there too a variance of n samples is divided by n − 1": _needed(
+            lambda g, r: g.var(0, correction=0).sum() / (r * g.mean(0).norm()) ** 2
+        ),
+        "the third is multiplied by n: the variance is that of one sample already": _needed(
+            lambda g, r: len(g) * g.var(0).sum() / (r * g.mean(0).norm()) ** 2
+        ),
+        "the third is cut at 1; asked is the number that solves the equation": _needed(
+            lambda g, r: (g.var(0).sum() / (r * g.mean(0).norm()) ** 2).clamp(min=1.0)
+        ),
+        "the third is rounded up; asked is the number that solves the equation": _needed(
+            lambda g, r: (g.var(0).sum() / (r * g.mean(0).norm()) ** 2).ceil()
+        ),
         "the deviations are taken from 0; a variance takes them from the mean": _error(
             lambda g: g.square().mean(0).sqrt() / len(g) ** 0.5, lambda g: g.square().mean(0)
         ),
@@ -349,15 +401,16 @@ def _per_sample(g: Tensor) -> Tensor:
 )
 def gradient_with_error(draw: Draw) -> Iterator[dict[str, Any]]:
     """Mean and standard error of per-sample gradients, and the samples that a step needs."""
-    for samples, parameters in ((50, 3), (7, 4), (2, 5), (30, 12)):
+    # The last accepts so little that what is added to a denominator shows.
+    for samples, parameters, accepted in ((50, 3, 1.0), (7, 1, 1.0), (2, 5, 1.0), (30, 12, 1e-3)):
         centre = draw.normal(parameters) + math.copysign(1.5, float(draw.normal()))
         spread = draw.uniform(parameters, low=0.3, high=2.0)
         yield {
             "gradients": (centre + spread * draw.normal(samples, parameters)).float().double(),
-            "relative": float(draw.uniform(low=0.05, high=0.5)),
+            "relative": accepted * float(draw.uniform(low=0.05, high=0.5)),
         }
-    # A mean so much larger than the noise that E[g²] − E[g]² cancels.
+    # A mean so much larger than the noise that E[g²] − E[g]² cancels, and less than one sample does.
     yield {
         "gradients": (draw.normal(20, 6) + 3000.0).float().double(),
-        "relative": 0.0001,
+        "relative": 0.001,
     }

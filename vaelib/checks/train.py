@@ -39,7 +39,7 @@ class Chunk(Tensor):
 
 
 class Stream:
-    """An iterator over chunks that raises if one of them was kept.
+    """An iterator over chunks that raises if more than one is kept, or one was changed.
 
     Args:
         log_w: all log-weights, shape ``[samples, batch]``; for the check alone.
@@ -47,7 +47,7 @@ class Stream:
     """
 
     def __init__(self, log_w: Tensor, sizes: tuple[int, ...]):
-        self.log_w, self.sizes = log_w, sizes
+        self.log_w, self.sizes, self.untouched = log_w, sizes, log_w.clone()
         self.given: list[weakref.ref[Tensor]] = []
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -55,17 +55,20 @@ class Stream:
 
     def __next__(self) -> Tensor:
         number = len(self.given)
-        # A loop's variable still holds the last one while the next is made.
-        for kept, chunk in enumerate(self.given[:-1]):
-            if chunk() is not None:
-                what = f"chunk {number + 1}" if number < len(self.sizes) else "the end"
-                raise MemoryError(
-                    f"chunk {kept + 1} is still in memory when {what} is asked for: go through the "
-                    "chunks once, and keep running results of shape [batch] only"
-                )
+        # A loop's variable still holds the last one while the next is made, and `first` the first.
+        kept = [i for i, chunk in enumerate(self.given[:-1], 1) if chunk() is not None]
+        if len(kept) > 1:
+            what = f"chunk {number + 1}" if number < len(self.sizes) else "the end"
+            raise MemoryError(
+                f"chunks {kept[0]} and {kept[1]} are still in memory when {what} is asked for: go "
+                "through the chunks once, and keep running results of shape [batch] only"
+            )
+        if not torch.equal(self.log_w, self.untouched):
+            raise ValueError(f"chunk {number} has been changed in place: compute a new tensor")
         if number == len(self.sizes):
             raise StopIteration
-        made = self.split()[number].clone()
+        rows = self.split()[number]
+        made = rows.new_empty(0).set_(rows)  # the same memory, and no view that would keep it all
         self.given.append(weakref.ref(made))  # which every view of it keeps alive
         return made.as_subclass(Chunk)
 
@@ -148,6 +151,24 @@ def _running(
         "−log K is missing: asked is the mean weight, not the sum": _whole(
             lambda log_w: log_w.logsumexp(0)
         ),
+        "log K is added; a mean is a sum divided by K, so it is subtracted": _whole(
+            lambda log_w: log_w.logsumexp(0) + math.log(len(log_w))
+        ),
+        "K is subtracted; it must be log K": _whole(lambda log_w: log_w.logsumexp(0) - len(log_w)),
+        "the log of the sum is divided by K; the sum must be, so log K is subtracted": _whole(
+            lambda log_w: log_w.logsumexp(0) / len(log_w)
+        ),
+        "K − 1 is for a variance; a mean is the sum divided by K": _whole(
+            lambda log_w: log_w.logsumexp(0) - math.log(max(len(log_w) - 1, 1))
+        ),
+        "the log of the sum starts at 0, and that is a weight of 1; the log of no weight is −∞": (
+            _whole(
+                lambda log_w: torch.cat([0 * log_w[:1], log_w]).logsumexp(0) - math.log(len(log_w))
+            )
+        ),
+        "the result is cut at 0; log-densities may be above it": _whole(
+            lambda log_w: _log_mean_exp(log_w).clamp(max=0)
+        ),
         "this is the mean log-weight, an ELBO; asked is the logarithm of the mean weight": _whole(
             lambda log_w: log_w.mean(0)
         ),
@@ -178,7 +199,7 @@ def _running(
 )
 def streamed_log_mean(draw: Draw) -> Iterator[dict[str, Any]]:
     """The log of the mean weight of each datum, one chunk at a time."""
-    for sizes, batch, level in (((4, 7, 2), 3, -2.0), ((6,), 4, -3.0), ((1,), 2, -5.0)):
+    for sizes, batch, level in (((4, 7, 2), 3, -2.0), ((6,), 1, -3.0), ((1,), 2, -5.0)):
         yield {"log_w": draw.normal(sum(sizes), batch) + level, "sizes": sizes}
     # Images of many pixels, each at a level of its own: one maximum for all would underflow.
     levels = torch.tensor([-800.0, -2300.0, -1500.0, -3900.0, -3100.0], dtype=torch.float64)
@@ -195,18 +216,23 @@ def streamed_log_mean(draw: Draw) -> Iterator[dict[str, Any]]:
 # Active units
 
 
-# What a unit does, in multiples of the threshold: the variance of its means, their mean, the
-# logarithms of σ², and whether one datum alone moves it. Each has its own reason to be mistaken.
-UNITS: dict[str, tuple[float, float, float, bool]] = {
-    "used": (30.0, 0.0, 0.3, False),
-    "dead": (0.001, 0.0, 1.0, False),
-    "constant, not zero": (0.001, 2.0, 1.0, False),
-    "far away": (0.01, -40.0, 1.0, False),
-    "moves a little, but surely": (0.35, 0.0, 0.05, False),
-    "one datum moves it": (0.0, 0.0, 1.0, True),
-    "sure of itself": (20.0, 0.0, 1e-4, False),
-    "narrower, but still": (0.001, 0.0, 0.5, False),
-    "just above": (1.6, 0.0, 1.0, False),
+# What a unit does: the variance of its means in multiples of the threshold, their mean, σ², and how
+# the means lie. Each has its own reason to be mistaken.
+UNITS: dict[str, tuple[float, float, float, str]] = {
+    "used": (30.0, 0.0, 0.3, "everywhere"),
+    "dead": (0.001, 0.0, 1.0, "everywhere"),
+    "constant, not zero": (0.001, 2.0, 1.0, "everywhere"),
+    "far away": (0.01, -40.0, 1.0, "everywhere"),
+    "hardly moves": (0.04, 0.0, 0.6, "everywhere"),
+    "moves a little, but surely": (0.35, 0.0, 0.05, "everywhere"),
+    "one datum moves it": (0.0, 0.0, 1.0, "one by 1.4 thresholds"),
+    "the first stands apart": (0.7, 0.0, 1.0, "all but the first"),
+    "the last stands apart": (0.7, 0.0, 1.0, "all but the last"),
+    "two groups": (0.75, 0.0, 1.0, "fewer than half apart"),
+    "sure of itself": (20.0, 0.0, 1e-4, "everywhere"),
+    "narrower, but still": (0.001, 0.0, 0.5, "everywhere"),
+    "just above": (1.6, 0.0, 1.0, "everywhere"),
+    "two halves": (1.6, 0.0, 1.0, "all of the second half apart"),
 }
 
 
@@ -251,6 +277,27 @@ def _statistic(of: Callable[[Tensor, Tensor], Tensor]) -> Any:
         "this is the range: one datum decides it; take the variance": _statistic(
             lambda m, v: m.amax(0) - m.amin(0)
         ),
+        "the deviations are taken from the first datum; take them from the mean": _statistic(
+            lambda m, v: ((m - m[0]) ** 2).mean(0)
+        ),
+        "the deviations are taken from the last datum; take them from the mean": _statistic(
+            lambda m, v: ((m - m[-1]) ** 2).mean(0)
+        ),
+        "the deviations are taken from the median; take them from the mean": _statistic(
+            lambda m, v: ((m - m.median(0).values) ** 2).mean(0)
+        ),
+        "the deviations are taken from the middle of the range; take them from the mean": (
+            _statistic(lambda m, v: ((m - (m.amax(0) + m.amin(0)) / 2) ** 2).mean(0))
+        ),
+        "these are differences of neighbours, which depend on the order of the data": _statistic(
+            lambda m, v: 0.5 * m.diff(dim=0).square().mean(0)
+        ),
+        "this is the mean absolute deviation; the threshold is for the variance": _statistic(
+            lambda m, v: (m - m.mean(0)).abs().mean(0)
+        ),
+        "the squared deviations are summed; the variance is their mean": _statistic(
+            lambda m, v: ((m - m.mean(0)) ** 2).sum(0)
+        ),
         "the variance is taken of logvar; it must be taken of loc": _statistic(
             lambda m, v: v.var(0)
         ),
@@ -276,6 +323,8 @@ def active_latents(draw: Draw) -> Iterator[dict[str, Any]]:
         order = torch.randperm(len(kinds), generator=draw.generator)
         kinds = [kinds[i] for i in order]
         yield _posteriors(draw, n, threshold, kinds)
+    # One latent dimension.
+    yield _posteriors(draw, 8, 0.01, [list(UNITS)[draw.integer(0, len(UNITS) - 1)]])
     # So far from 0 that E[μ²] − E[μ]² is nothing but rounding in float32.
     n, threshold, shift = 9, 0.01, draw.uniform(24, low=3000, high=5000)
     case = _posteriors(draw, n, threshold, ["dead", "just above"] * 12)
@@ -283,22 +332,35 @@ def active_latents(draw: Draw) -> Iterator[dict[str, Any]]:
 
 
 def _posteriors(draw: Draw, n: int, threshold: float, kinds: list[str]) -> dict[str, Any]:
-    rows = torch.tensor([UNITS[kind] for kind in kinds], dtype=torch.float64)
-    variance, mean, narrow, alone = rows.mT
-    shape = draw.normal(n, len(kinds))
-    shape = (shape - shape.mean(0)) / shape.std(0, correction=0)
-    # Alone: a range of 1.4 thresholds, and a standard deviation below one.
-    moved = torch.zeros_like(shape)
-    moved[draw.integer(0, n - 1)] = 1.4 * threshold
+    variance, mean, narrow = (
+        torch.tensor([UNITS[kind][i] for kind in kinds], dtype=torch.float64) for i in range(3)
+    )
+    moves = torch.stack([_moves(draw, n, UNITS[kind][3], threshold) for kind in kinds], 1)
     # Where nothing is said, σ² may still differ from datum to datum.
     spread = torch.tensor([0.6 if kind == "narrower, but still" else 0.02 for kind in kinds])
-    loc = mean + torch.where(alone > 0, moved, (variance * threshold).sqrt() * shape)
     logvar = narrow.log() + spread * draw.uniform(n, len(kinds), low=-1.0)
     return {
-        "loc": loc.float().double(),
+        "loc": (mean + torch.where(variance > 0, variance.sqrt(), 1.0) * moves).float().double(),
         "logvar": logvar.float().double(),
         "threshold": threshold,
     }
+
+
+def _moves(draw: Draw, n: int, how: str, threshold: float) -> Tensor:
+    """How the means of a unit lie: with the threshold for their variance, or else as it says."""
+    apart = torch.zeros(n, dtype=torch.float64)
+    if how == "everywhere":
+        apart = draw.normal(n)
+    elif how == "fewer than half apart":
+        apart[torch.randperm(n, generator=draw.generator)[: (n - 1) // 2]] = 1.0
+    elif how == "one by 1.4 thresholds":  # a range of more, and a standard deviation of less
+        apart[draw.integer(0, n - 1)] = 1.4 * threshold
+        return apart
+    elif how == "all of the second half apart":
+        apart[n // 2 :] = 1.0
+    else:
+        apart[0 if how == "all but the first" else -1] = 1.0
+    return (apart - apart.mean()) / apart.std(correction=0) * threshold**0.5
 
 
 # The ELBO in mixed precision
@@ -383,6 +445,10 @@ def _pixels_rounded(x: Tensor, logits: Tensor) -> Tensor:
     return _pixels(_rounded(x), logits)
 
 
+def _each_rounded(x: Tensor, logits: Tensor) -> Tensor:
+    return _rounded(x * logits - softplus(logits)).double().sum(-1)
+
+
 @exercise(
     truth=_elbo_by_torch,
     mistakes={
@@ -398,6 +464,14 @@ def _pixels_rounded(x: Tensor, logits: Tensor) -> Tensor:
         "softplus is computed in bfloat16: cast the logits first": _mixed(
             pixels=lambda x, w: (_exact(x) * _exact(w) - softplus(w).double()).sum(-1)
         ),
+        "each pixel's log-likelihood is rounded to bfloat16; nothing after a network may be": (
+            _mixed(pixels=lambda x, w: _each_rounded(_exact(x), _exact(w)))
+        ),
+        "the noise is rounded to bfloat16": _mixed(
+            z=lambda m, v, e: _draw_z(_exact(m), _exact(v), _exact(_rounded(e)))
+        ),
+        "the KL's terms are computed in bfloat16, and only their sum is not: cast loc and logvar "
+        "first": _mixed(kl=lambda m, v: 0.5 * ((m**2 + v.exp()).double() - 1 - _exact(v)).sum(-1)),
         "the sum over the pixels is rounded to bfloat16, and near −100 its neighbours are ½ nat "
         "apart": _mixed(pixels=lambda x, w: _rounded(_pixels(_exact(x), _exact(w))).double()),
         "the KL is computed in bfloat16: cast loc and logvar first": _mixed(kl=_kl),
@@ -447,7 +521,7 @@ def mixed_elbo(draw: Draw) -> Iterator[dict[str, Any]]:
     # and wrong about many.
     for batch, pixels, latent, certain in (
         (5, 150, 3, 0.4),
-        (6, 61, 2, 1.5),
+        (1, 61, 2, 1.5),
         (4, 390, 7, 0.4),
         (40, 3, 2, 2.0),
         (7, 40, 4, 60.0),

@@ -1,7 +1,7 @@
 """Checks of the exercises of :doc:`/book/vae`."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,30 @@ def _second(loc: Tensor, logvar: Tensor) -> Tensor:
     return _kl(loc, logvar).sum(-1).mean()
 
 
+def _minus_one_once(loc: Tensor, logvar: Tensor) -> Tensor:
+    return _second(loc, logvar) + 0.5 * (logvar.shape[-1] - 1)
+
+
+def _limited(small: float) -> dict[str, Any]:
+    """Two ways to keep a logarithm finite, which both limit what a pixel can cost."""
+
+    def added(x: Tensor, logits: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return -(x * (p + small).log() + (1 - x) * (1 - p + small).log()).sum(-1).mean()
+
+    def cut(x: Tensor, logits: Tensor) -> Tensor:
+        p = logits.sigmoid().clamp(small, 1 - small)
+        return -(x * p.log() + (1 - x) * (1 - p).log()).sum(-1).mean()
+
+    return {
+        f"an ε of {small:g} inside the logarithms limits what a pixel can cost: start from the "
+        "logits": _loss(added, _second),
+        f"probabilities kept above {small:g} limit what a pixel costs: start from the logits": (
+            _loss(cut, _second)
+        ),
+    }
+
+
 @exercise(
     truth=_loss_by_torch,
     mistakes={
@@ -83,6 +107,24 @@ def _second(loc: Tensor, logvar: Tensor) -> Tensor:
             lambda x, w: _first(1 - x, w), _second
         ),
         "the ½ of the KL is missing: that is β = 2": _loss(_first, lambda m, v: 2 * _second(m, v)),
+        "the −1 of the KL stands once; it belongs to each latent dimension": _loss(
+            _first, _minus_one_once
+        ),
+        "in the KL, logvar has the wrong sign: ½ (μ² + σ² − log σ² − 1)": _loss(
+            _first, lambda m, v: (_kl(m, v) + v).sum(-1).mean()
+        ),
+        "in the KL, μ is not squared: ½ (μ² + σ² − log σ² − 1)": _loss(
+            _first, lambda m, v: (_kl(m, v) + 0.5 * (m - m**2)).sum(-1).mean()
+        ),
+        "this is KL(prior ‖ q); the ELBO has KL(q ‖ prior)": _loss(
+            _first, lambda m, v: 0.5 * ((1 + m**2) * (-v).exp() + v - 1).sum(-1).mean()
+        ),
+        "784 is the number of MNIST's pixels, and these images have others: sum": _loss(
+            lambda x, w: 784 * _minus_log_p(x, w).mean(), _second
+        ),
+        "only the ones are counted: a pixel 0 has the log-probability log(1 − p)": _loss(
+            lambda x, w: (x * softplus(-w)).sum(-1).mean(), _second
+        ),
         "logvar is log σ², not log σ": _loss(_first, lambda m, v: _second(m, 2 * v)),
         "the sigmoid is taken twice: the decoder returns logits, and the loss takes logits": _loss(
             lambda x, w: _first(x, w.sigmoid()), _second
@@ -96,6 +138,8 @@ def _second(loc: Tensor, logvar: Tensor) -> Tensor:
             ),
             _second,
         ),
+        **_limited(1e-6),
+        **_limited(1e-8),
     },
     gradients=("logits", "loc", "logvar"),  # x is data
     axes={"x": ("pixels", "data"), "loc": ("latent dimensions", "data")},
@@ -177,6 +221,12 @@ def _draw_pixel_by_pixel(decoder: Any, eps: Tensor, u: Tensor) -> Tensor:
         "softmax lets the pixels share one probability; each pixel has its own, a sigmoid": (
             lambda d, e, u: (u < d(e).softmax(-1)).to(u)
         ),
+        "the probabilities are averaged over the images: each z has its own": (
+            lambda d, e, u: (u < d(e).sigmoid().mean(0)).to(u)
+        ),
+        "z is uniform here; eps is a draw from the prior N(0, I) already": (
+            lambda d, e, u: (u < d(Normal(0.0, 1.0).cdf(e)).sigmoid()).to(u)
+        ),
         "z has the wrong scale: eps is already a draw from the prior N(0, I)": (
             lambda d, e, u: (u < d(e * math.exp(0.5)).sigmoid()).to(u)
         ),
@@ -191,7 +241,7 @@ def sample_images(draw: Draw) -> Iterator[dict[str, Any]]:
     for count, latent, pixels, scale in (
         (9, 2, 20, 1.5),
         (14, 5, 12, 1.5),
-        (6, 3, 31, 3.0),
+        (1, 3, 31, 3.0),
         (11, 4, 25, 60.0),
     ):
         inputs = {
@@ -269,6 +319,27 @@ def _sum(log_joint: Tensor, area: float) -> Tensor:
         "the area multiplies the logarithm: inside the logarithm it does, outside add log(area)": (
             _over_cells(_log_prior, lambda j, a: j.logsumexp(0) * a)
         ),
+        "the area is added to a logarithm: add log(area)": _over_cells(
+            _log_prior, lambda j, a: j.logsumexp(0) + a
+        ),
+        "the sum is divided by the area; it must be multiplied by it": _over_cells(
+            _log_prior, lambda j, a: j.logsumexp(0) - math.log(a)
+        ),
+        "this is the prior of one latent dimension: log p(z) is a sum over both": _over_cells(
+            lambda z: -0.5 * z[:, :1] ** 2 - 0.5 * LOG_TWO_PI, _sum
+        ),
+        "the prior's density is added to a logarithm: add its logarithm": _over_cells(
+            lambda z: _log_prior(z).exp(), _sum
+        ),
+        "the prior is at the grid's centre here; it is N(0, I)": _over_cells(
+            lambda z: _log_prior(z - z.mean(0)), _sum
+        ),
+        "only the best cell is used; the others hold mass too": _over_cells(
+            _log_prior, lambda j, a: j.amax(0) + math.log(a)
+        ),
+        "the log-evidence is cut at 0; log-densities may be above it": _over_cells(
+            _log_prior, lambda j, a: _sum(j, a).clamp(max=0)
+        ),
         "the sum is over the data; it must be over the cells, axis 0": _over_cells(
             _log_prior, lambda j, a: j.logsumexp(1) + math.log(a)
         ),
@@ -282,7 +353,7 @@ def plane_evidence(draw: Draw) -> Iterator[dict[str, Any]]:
     # likelihoods and densities that no float holds.
     for rows, columns, batch, shift in (
         (9, 8, 3, 0.0),
-        (7, 12, 5, -3.0),
+        (7, 12, 1, -3.0),
         (10, 6, 4, -150.0),
         (8, 11, 7, -1000.0),
         (6, 9, 3, 900.0),
@@ -385,6 +456,27 @@ def _every(x: Tensor, variance: float, k: int) -> tuple[int, Tensor]:
         "the pixels are standardized: that is the correlation, and σ² is in the data's own units": (
             _units_of(lambda x: _spectrum((x - x.mean(0)) / x.std(0, correction=0)), lambda v: v)
         ),
+        "the units' KLs are averaged; asked is their sum (and where no unit is active, 0)": _cost(
+            lambda e, v: 0.5 * (e / v).log().mean()
+        ),
+        "the units' KLs are averaged; asked is their sum": _cost(
+            lambda e, v: 0.5 * (e / v).log().sum() / max(len(e), 1)
+        ),
+        "where no unit is active, a mean is divided by 0; a sum of nothing is 0": _cost(
+            lambda e, v: 0.5 * len(e) * (e / v).log().mean()
+        ),
+        "the two are swapped: the number of active units comes first": lambda x, v, k: (
+            _units_by_svd(x, v, k)[::-1]
+        ),
+        "the means of q are missing from the KL: their mean square is 1 − σ²/λ": _cost(
+            lambda e, v: 0.5 * (v / e - 1 - (v / e).log()).sum()
+        ),
+        "this is the log of the eigenvalues; asked is that of their ratio to σ²": _cost(
+            lambda e, v: 0.5 * e.log().sum()
+        ),
+        "only the means of q are in the KL; its variance σ²/λ costs nats too": _cost(
+            lambda e, v: 0.5 * (1 - v / e).sum()
+        ),
         "λ is the variance of the data, noise included: λ / σ², not 1 + λ / σ²": _cost(
             lambda e, v: 0.5 * (e / v).log1p().sum()
         ),
@@ -479,7 +571,27 @@ def _gaussian_loss(
     return wrong
 
 
+def _on(change: Callable[..., Sequence[Any]]) -> Any:
+    """A mistake from what it makes of the arguments."""
+    return lambda *given: _gaussian_loss()(*change(*given))
+
+
+def _kl_by_samples(
+    x: Tensor, loc: Tensor, logvar: Tensor, eps: Tensor, noise: Tensor, decoder: Any
+) -> Tensor:
+    z = loc + _half(logvar) * eps
+    by_samples = 0.5 * (z**2 - eps**2 - logvar).sum(-1).mean()
+    return _WITHOUT_KL(x, loc, logvar, eps, noise, decoder) + by_samples
+
+
 _WITHOUT_NOISE = _gaussian_loss(log_noise=0.0)
+_WITHOUT_KL = _gaussian_loss(kl=lambda m, v: 0 * (m + v).sum())
+
+
+def _gaussian_loss_of_mean_z(
+    x: Tensor, loc: Tensor, logvar: Tensor, eps: Tensor, noise: Tensor, decoder: Any
+) -> Tensor:
+    return _gaussian_loss()(x, loc, logvar, eps.mean(0, keepdim=True), noise, decoder)
 
 
 def _noise_once(
@@ -519,7 +631,30 @@ def _noise_once(
         "pixels and latent dimensions are averaged: β is then pixels / latent dimensions": (
             _gaussian_loss(reduce=torch.mean, kl=lambda m, v: _kl(m, v).mean())
         ),
-        "the KL is missing": _gaussian_loss(kl=lambda m, v: 0 * (m + v).sum()),
+        "the KL is missing": _WITHOUT_KL,
+        "the KL is averaged over the latent dimensions; it is their sum": _gaussian_loss(
+            kl=lambda m, v: _kl(m, v).mean()
+        ),
+        "the KL is estimated from the samples; asked is its closed form": _kl_by_samples,
+        "½ noise_logvar is log s: the whole of it counts the noise twice": _gaussian_loss(
+            log_noise=2.0
+        ),
+        "noise_logvar has the wrong sign: a wider Gaussian has a lower density": _gaussian_loss(
+            log_noise=-1.0
+        ),
+        "noise_logvar is log s², not log s": _on(lambda x, m, v, e, n, d: (x, m, v, e, 2 * n, d)),
+        "the samples of z are averaged before they are decoded: average log-likelihoods": (
+            _gaussian_loss_of_mean_z
+        ),
+        "a sigmoid changes the decoder's means: grey pixels are any real numbers here": _on(
+            lambda x, m, v, e, n, d: (x, m, v, e, n, lambda z: d(z).sigmoid())
+        ),
+        "the pixels are rounded; this likelihood is one of real numbers": _on(
+            lambda x, m, v, e, n, d: (x.round(), m, v, e, n, d)
+        ),
+        "the loss is cut at 0: log-densities may be above 0, so the loss may be below it": (
+            lambda *given: _gaussian_loss()(*given).clamp(min=0)
+        ),
         "the KL is subtracted; the loss is minus the ELBO, so it is added": _gaussian_loss(
             kl=lambda m, v: -_second(m, v)
         ),
@@ -546,20 +681,21 @@ def _noise_once(
 )
 def mended_loss(draw: Draw) -> Iterator[dict[str, Any]]:
     """Minus the mean ELBO of a VAE with a Gaussian likelihood, by several samples."""
-    # The last two: little noise and posteriors that are nearly points, and much noise.
-    for samples, batch, pixels, latent, noise, low, high in (
-        (3, 4, 7, 2, 0.5, -1.5, 1.0),
-        (6, 5, 8, 3, -1.0, -1.5, 1.0),
-        (2, 3, 11, 5, 1.0, -1.5, 1.0),
-        (4, 2, 9, 6, -5.0, -20.0, 2.0),
-        (5, 6, 10, 4, 8.0, -20.0, 2.0),
+    # The third in small units, where densities are above 1 and the loss is below 0. The last two:
+    # little noise and posteriors that are nearly points, and much noise.
+    for samples, batch, pixels, latent, noise, low, high, unit in (
+        (3, 4, 7, 2, 0.5, -1.5, 1.0, 1.0),
+        (6, 5, 8, 3, -1.0, -1.5, 1.0, 1.0),
+        (2, 3, 11, 5, -17.5, -1.5, 1.0, 1e-4),
+        (4, 2, 9, 6, -5.0, -20.0, 2.0, 1.0),
+        (5, 6, 10, 4, 8.0, -20.0, 2.0, 1.0),
     ):
         yield {
-            "x": draw.normal(batch, pixels) + 0.5,
+            "x": (unit * (draw.normal(batch, pixels) + 0.5)).float().double(),
             "loc": draw.normal(batch, latent),
             "logvar": draw.uniform(batch, latent, low=low, high=high),
             "eps": draw.normal(samples, batch, latent),
             "noise_logvar": draw.uniform(low=noise - 0.3, high=noise + 0.3),
-            "weight": draw.normal(latent, pixels),
-            "bias": draw.normal(pixels),
+            "weight": draw.normal(latent, pixels, scale=unit),
+            "bias": draw.normal(pixels, scale=unit),
         }
