@@ -409,7 +409,7 @@ def gradient_with_error(draw: Draw) -> Iterator[dict[str, Any]]:
             "gradients": (centre + spread * draw.normal(samples, parameters)).float().double(),
             "relative": accepted * float(draw.uniform(low=0.05, high=0.5)),
         }
-    # A mean so much larger than the noise that E[g²] − E[g]² cancels, and less than one sample does.
+    # A mean so large that E[g²] − E[g]² cancels, and that less than one sample is enough.
     yield {
         "gradients": (draw.normal(20, 6) + 3000.0).float().double(),
         "relative": 0.001,
