@@ -457,7 +457,7 @@ def error_scaled_from_here(gradients, relative):
 
 @right("gradient_with_error")
 def error_by_covariance(gradients, relative):
-    spread = torch.cov(gradients.T)
+    spread = torch.atleast_2d(torch.cov(gradients.T))  # of one parameter it is a number
     mean = gradients.mean(dim=0)
     error = torch.sqrt(torch.diagonal(spread) / gradients.size(0))
     return mean, error, torch.trace(spread) / (mean @ mean * relative**2)
@@ -497,7 +497,10 @@ def error_around_zero(gradients, relative):
 
 @wrong("gradient_with_error", says="over the samples, axis 0")
 def error_over_parameters(gradients, relative):
-    return error_textbook(gradients.T, relative)
+    n = gradients.shape[1]
+    mean = gradients.mean(1)
+    variance = ((gradients - mean[:, None]) ** 2).sum(1) / (n - 1)
+    return mean, (variance / n).sqrt(), variance.sum() / (relative * mean.norm()) ** 2
 
 
 @wrong("gradient_with_error", says="variance of one sample")

@@ -304,7 +304,8 @@ def by_hand(loc, logvar, threshold):
 
 @right("active_latents")
 def by_covariance(loc, logvar, threshold):
-    return torch.diagonal(torch.cov(loc.mT, correction=0)) > threshold
+    covariance = torch.atleast_2d(torch.cov(loc.mT, correction=0))  # of one latent it is a number
+    return torch.diagonal(covariance) > threshold
 
 
 @right("active_latents")
@@ -371,7 +372,7 @@ def varying_widths(loc, logvar, threshold):
 
 @wrong("active_latents", says="over the latent dimensions of a datum")
 def wrong_axis(loc, logvar, threshold):
-    return loc.var(-1) > threshold
+    return loc.var(-1, correction=0) > threshold
 
 
 @wrong("active_latents", says="not active")
@@ -817,6 +818,12 @@ def by_var_mean(loc, logvar, threshold):
 @right("active_latents")
 def by_numpy(loc, logvar, threshold):
     return torch.from_numpy(loc.numpy().var(axis=0) > threshold)
+
+
+@wrong("active_latents", says="raised IndexError")
+def by_covariance_of_many(loc, logvar, threshold):
+    """Of a single latent dimension, torch.cov is a number."""
+    return torch.diagonal(torch.cov(loc.mT)) > threshold
 
 
 @wrong("active_latents", says="first datum")

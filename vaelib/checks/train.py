@@ -302,7 +302,7 @@ def _statistic(of: Callable[[Tensor, Tensor], Tensor]) -> Any:
             lambda m, v: v.var(0)
         ),
         "the variance is over the latent dimensions of a datum; it must be over the data, axis 0": (
-            _statistic(lambda m, v: m.var(1))
+            _statistic(lambda m, v: m.var(1, correction=0))
         ),
         "turned round: these are the units that are not active": lambda m, v, t: m.var(0) <= t,
         "these are the variances themselves; asked is which of them are above the threshold": (
@@ -471,7 +471,7 @@ def _each_rounded(x: Tensor, logits: Tensor) -> Tensor:
             z=lambda m, v, e: _draw_z(_exact(m), _exact(v), _exact(_rounded(e)))
         ),
         "the KL's terms are computed in bfloat16, and only their sum is not: cast loc and logvar "
-        "first": _mixed(kl=lambda m, v: 0.5 * ((m**2 + v.exp()).double() - 1 - _exact(v)).sum(-1)),
+        "first": _mixed(kl=lambda m, v: 0.5 * ((m**2 + v.exp() - 1).double() - _exact(v)).sum(-1)),
         "the sum over the pixels is rounded to bfloat16, and near −100 its neighbours are ½ nat "
         "apart": _mixed(pixels=lambda x, w: _rounded(_pixels(_exact(x), _exact(w))).double()),
         "the KL is computed in bfloat16: cast loc and logvar first": _mixed(kl=_kl),
