@@ -324,7 +324,7 @@ def active_latents(draw: Draw) -> Iterator[dict[str, Any]]:
         kinds = [kinds[i] for i in order]
         yield _posteriors(draw, n, threshold, kinds)
     # One latent dimension.
-    yield _posteriors(draw, 8, 0.01, [list(UNITS)[draw.integer(0, len(UNITS) - 1)]])
+    yield _posteriors(draw, 8, 0.01, ["used"])
     # So far from 0 that E[μ²] − E[μ]² is nothing but rounding in float32.
     n, threshold, shift = 9, 0.01, draw.uniform(24, low=3000, high=5000)
     case = _posteriors(draw, n, threshold, ["dead", "just above"] * 12)
