@@ -1105,6 +1105,15 @@ def order_set():
     return {"C", "F", "E", "A"}
 
 
+@right("gaussian_elbo")
+def repaired_by_a_loss_of_torch(x, means, variance, loc, logvar):
+    nll = functional.gaussian_nll_loss(
+        means, x.expand_as(means), variance.expand_as(means), full=True, reduction="none"
+    )
+    prior = Normal(torch.zeros_like(loc), torch.ones_like(loc))
+    return -nll.sum(-1).mean(0) - kl_divergence(Normal(loc, (0.5 * logvar).exp()), prior).sum(-1)
+
+
 @wrong("gaussian_elbo", says="cut at 0")
 def repaired_never_positive(*given):
     return repaired_by_torch(*given).clamp(max=0)

@@ -422,7 +422,7 @@ def wave_overflows(k, mu, sigma):
     return path, wave_as_in_the_chapter(k, mu, sigma)[1]
 
 
-@wrong("wave_variances", says="two calls")
+@wrong("wave_variances", says="nothing is random here")
 def wave_by_simulation(k, mu, sigma):
     eps = torch.randn(1000, *k.shape, dtype=k.dtype)
     x = mu + sigma * eps
