@@ -709,7 +709,7 @@ def carried_as_a_mean(chunks):
 
 
 @right("streamed_log_mean")
-def by_numpy(chunks):
+def summed_by_numpy(chunks):
     total, k = -np.inf, 0
     for c in chunks:
         total = np.logaddexp(total, np.logaddexp.reduce(c.numpy(), axis=0))
