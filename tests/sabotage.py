@@ -987,6 +987,37 @@ BUGS = [
         r"accepts ",
     ),
     Bug(
+        "checks: a chunk that is changed in place goes unseen",
+        "vaelib/checks/train.py",
+        swap("if not torch.equal(self.log_w, self.untouched):", "if False:"),
+        unit("checks::test_wrong_answers_are_rejected_and_named[streamed_log_mean]"),
+        "accepts shifted_in_place",
+    ),
+    Bug(
+        "checks: whoever keeps the first chunk is refused",
+        "vaelib/checks/train.py",
+        swap("if len(kept) > 1:", "if len(kept) > 0:"),
+        unit("checks::test_right_answers_are_accepted[streamed_log_mean]"),
+        "first_kept at seed 0",
+    ),
+    Bug(
+        "checks: deviations from the first datum look like a variance",
+        "vaelib/checks/train.py",
+        swap(
+            '"the first stands apart": (0.7, 0.0, 1.0, "all but the first")',
+            '"the first stands apart": (0.7, 0.0, 1.0, "everywhere")',
+        ),
+        unit("checks::test_wrong_answers_are_rejected_and_named[active_latents]"),
+        "centred_on_the_first",
+    ),
+    Bug(
+        "checks: an ε in a scale goes unseen",
+        "vaelib/checks/reparam.py",
+        swap('"eps": draw.normal(5, 2, 6, 4, scale=1e5)', '"eps": draw.normal(5, 2, 6, 4)'),
+        unit("checks::test_wrong_answers_are_rejected_and_named[sample_from_noise]"),
+        "accepts noise_with_a_smaller_floor",
+    ),
+    Bug(
         "checks: the truth forgets the sum over latents",
         "vaelib/checks/kl.py",
         swap(

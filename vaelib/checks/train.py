@@ -68,7 +68,9 @@ class Stream:
         if number == len(self.sizes):
             raise StopIteration
         rows = self.split()[number]
-        made = rows.new_empty(0).set_(rows)  # the same memory, and no view that would keep it all
+        # The same memory, so that a change is seen, and yet no view, which would keep all rows.
+        memory = rows.untyped_storage(), rows.storage_offset(), rows.shape, rows.stride()
+        made = rows.new_empty(0).set_(*memory)
         self.given.append(weakref.ref(made))  # which every view of it keeps alive
         return made.as_subclass(Chunk)
 
