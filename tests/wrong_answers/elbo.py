@@ -899,24 +899,6 @@ def pixels_by_stable_softplus(x, logits):
     return (x * logits - logits.clamp(min=0) - torch.log1p(torch.exp(-logits.abs()))).sum(-1)
 
 
-@right("bernoulli_log_likelihood")
-def pixels_chosen(x, logits):
-    log_p, log_rest = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-    return torch.where(x.bool(), log_p, log_rest).sum(-1)
-
-
-@right("bernoulli_log_likelihood")
-def pixels_mean_times_their_number(x, logits):
-    loss = torch.nn.BCEWithLogitsLoss(reduction="none")(logits, x)
-    return -loss.mean(-1) * x.size(-1)
-
-
-@right("bernoulli_log_likelihood")
-def pixels_by_log_softmax(x, logits):
-    both = torch.log_softmax(torch.stack([torch.zeros_like(logits), logits]), 0)
-    return (x * both[1] + (1 - x) * both[0]).sum(-1)
-
-
 @wrong("bernoulli_log_likelihood", says="log space")
 def pixels_nan_to_num(x, logits):
     p = torch.sigmoid(logits)
@@ -956,33 +938,10 @@ def estimate_by_multivariate(log_joint, q, z):
     return torch.mean(log_joint(z) - whole.log_prob(z), dim=0)
 
 
-@right("elbo_estimate")
-def estimate_draw_by_draw(log_joint, q, z):
-    total = 0
-    for k in range(len(z)):
-        total = total + log_joint(z[k : k + 1])[0] - q.log_prob(z[k]).sum(-1)
-    return total / len(z)
-
-
-@right("elbo_estimate")
-def estimate_by_variance(log_joint, q, z):
-    constant = math.log(2 * math.pi) * q.loc.shape[-1]
-    quadratic = ((z - q.loc).square() / q.variance).sum(-1)
-    log_q = -0.5 * (quadratic + constant + q.variance.log().sum(-1))
-    return log_joint(z).mean(0) - log_q.mean(0)
-
-
 @wrong("elbo_estimate", says="log space")
 def estimate_by_product(log_joint, q, z):
     density = q.log_prob(z).exp().prod(-1)
     return (log_joint(z) - density.log()).mean(0)
-
-
-@wrong("elbo_estimate", says="log space")
-def estimate_by_log_of_densities(log_joint, q, z):
-    scaled = (z - q.loc) / q.scale
-    density = torch.exp(-0.5 * scaled**2) / (q.scale * math.sqrt(2 * math.pi))
-    return (log_joint(z) - density.prod(-1).log()).mean(0)
 
 
 @wrong("elbo_estimate", says="cut at 0")
@@ -1026,28 +985,8 @@ def estimate_in_place(log_joint, q, z):
 
 
 @right("iwae_bound")
-def bound_by_loop(log_w):
-    total = log_w[0]
-    for one in log_w[1:]:
-        total = torch.logaddexp(total, one)
-    return total - math.log(log_w.size(0))
-
-
-@right("iwae_bound")
 def bound_by_log_softmax(log_w):
     return log_w[0] - torch.log_softmax(log_w, 0)[0] - math.log(len(log_w))
-
-
-@right("iwae_bound")
-def bound_datum_by_datum(log_w):
-    return torch.stack([torch.logsumexp(w, 0) - math.log(len(w)) for w in log_w.T])
-
-
-@right("iwae_bound")
-def bound_shifted_by_the_mean_of_a_datum(log_w):
-    best = log_w.argmax(0, keepdim=True)
-    top = log_w.gather(0, best)
-    return (torch.exp(log_w - top).sum(0) / len(log_w)).log() + top[0]
 
 
 @wrong("iwae_bound")

@@ -613,12 +613,6 @@ def gradient_of_one_mean(gradients, relative):
 
 
 @right("sample_from_noise")
-def noise_by_distribution(loc, logvar, eps):
-    q = Normal(loc, torch.exp(logvar) ** 0.5)
-    return q.mean + q.stddev * eps
-
-
-@right("sample_from_noise")
 def noise_by_matrix(loc, logvar, eps):
     root = torch.diag_embed(torch.exp(logvar / 2))
     return loc + (root @ eps[..., None])[..., 0]
@@ -664,13 +658,6 @@ def surrogate_by_data(log_q, f, baseline):
     return torch.sum(log_q * (f.data - baseline.data), dim=0) / log_q.shape[0]
 
 
-@right("surrogate_with_baseline")
-def surrogate_term_by_term(log_q, f, baseline):
-    b = baseline.detach()
-    terms = [(fi.detach() - b) * lq for fi, lq in zip(f, log_q, strict=True)]
-    return torch.stack(terms).mean(dim=0)
-
-
 @wrong("surrogate_with_baseline", says="in place")
 def surrogate_in_place(log_q, f, baseline):
     f.data -= baseline.data
@@ -696,22 +683,6 @@ def surrogate_only_positive(log_q, f, baseline):
 @wrong("surrogate_with_baseline")
 def surrogate_divided_by_baseline(log_q, f, baseline):
     return ((f / baseline).detach() * log_q).mean(0)
-
-
-@right("wave_variances")
-def wave_by_expectations(k, mu, sigma):
-    """E[g²] − E[g]², each of them a mean of cosines."""
-
-    def mean_cos(frequency):
-        return torch.cos(frequency * mu) * torch.exp(-0.5 * (frequency * sigma) ** 2)
-
-    def mean_sin(frequency):
-        return torch.sin(frequency * mu) * torch.exp(-0.5 * (frequency * sigma) ** 2)
-
-    squared_eps = (1 - (2 * k * sigma) ** 2) * mean_cos(2 * k)
-    mean = -k * mean_sin(k)
-    path = 0.5 * k**2 * (1 - mean_cos(2 * k)) - mean**2
-    return path, 0.5 * (1 + squared_eps) / sigma**2 - mean**2
 
 
 @wrong("wave_variances")
@@ -750,15 +721,6 @@ def wave_in_place(k, mu, sigma):
 def wave_gradient_in_sigma(k, mu, sigma):
     path, score = wave_as_in_the_chapter(k, mu, sigma)
     return path * sigma**2, score * sigma**2
-
-
-@right("gradient_with_error")
-def error_by_numpy_style(gradients, relative):
-    n, parameters = gradients.shape
-    mean = torch.stack([gradients[:, j].mean() for j in range(parameters)])
-    variance = torch.stack([gradients[:, j].var() for j in range(parameters)])
-    squared_norm = sum(m.item() ** 2 for m in mean)
-    return mean, torch.sqrt(variance) / n**0.5, float(variance.sum()) / squared_norm / relative**2
 
 
 @right("gradient_with_error")

@@ -672,43 +672,6 @@ def looking_ahead(chunks):
 
 
 @right("streamed_log_mean")
-def until_it_stops(chunks):
-    sums, k = [], 0
-    while True:
-        try:
-            c = next(chunks)
-        except StopIteration:
-            break
-        sums.append(torch.logsumexp(c, dim=0))
-        k += c.size(0)
-    return torch.stack(sums).logsumexp(0) - math.log(k)
-
-
-@right("streamed_log_mean")
-def numbered(chunks):
-    for number, c in enumerate(chunks):
-        part = c.logsumexp(0)
-        if number == 0:
-            total, k = part, len(c)
-        else:
-            total, k = torch.logaddexp(total, part), k + len(c)
-    return total - math.log(k)
-
-
-@right("streamed_log_mean")
-def carried_as_a_mean(chunks):
-    first = next(chunks)
-    k = len(first)
-    mean = first.logsumexp(0) - math.log(k)
-    for c in chunks:
-        more = len(c)
-        part = c.logsumexp(0) - math.log(more)
-        share = math.log(k / (k + more)), math.log(more / (k + more))
-        mean, k = torch.logaddexp(mean + share[0], part + share[1]), k + more
-    return mean
-
-
-@right("streamed_log_mean")
 def summed_by_numpy(chunks):
     total, k = -np.inf, 0
     for c in chunks:
@@ -725,16 +688,6 @@ def shifted_in_place(chunks):
         c -= top
         total = torch.logaddexp(total, top + c.exp().sum(0).log())
         k += len(c)
-    return total - math.log(k)
-
-
-@wrong("streamed_log_mean", says="in place")
-def exponentiated_in_place(chunks):
-    total, k = torch.tensor(-math.inf), 0
-    for c in chunks:
-        total = torch.logaddexp(total, c.logsumexp(0))
-        k += len(c)
-        c.exp_()
     return total - math.log(k)
 
 
@@ -805,24 +758,6 @@ def never_positive(chunks):
 @wrong("streamed_log_mean", says="raised TypeError")
 def counted_in_advance(chunks):
     return sum(c.logsumexp(0) for c in chunks) - math.log(len(chunks))
-
-
-@right("active_latents")
-def by_differences_of_pairs(loc, logvar, threshold):
-    n = len(loc)
-    squares = (loc[:, None] - loc[None]).square().sum((0, 1))
-    return squares / (2 * n * (n - 1)) > threshold
-
-
-@right("active_latents")
-def by_std(loc, logvar, threshold):
-    return loc.std(dim=0) > math.sqrt(threshold)
-
-
-@right("active_latents")
-def by_var_mean(loc, logvar, threshold):
-    variance, _ = torch.var_mean(loc, dim=0)
-    return torch.where(variance > threshold, True, False)
 
 
 @right("active_latents")

@@ -825,16 +825,6 @@ def mended_half_outside(*arguments):
 
 
 @right("vae_loss")
-def loss_datum_by_datum(x, logits, loc, logvar):
-    total = 0.0
-    for one in zip(x, logits, loc, logvar, strict=True):
-        pixels, w, m, v = one
-        total = total + F.binary_cross_entropy_with_logits(w, pixels, reduction="sum")
-        total = total + 0.5 * (m @ m + v.exp().sum() - v.sum() - len(m))
-    return total / len(x)
-
-
-@right("vae_loss")
 def loss_by_module(x, logits, loc, logvar):
     bce = torch.nn.BCEWithLogitsLoss(reduction="none")(logits, x).sum(dim=1)
     kl = prior_kl(loc, logvar).clamp(min=0)  # which it is anyway
@@ -913,11 +903,6 @@ def loss_in_place(x, logits, loc, logvar):
     return loss
 
 
-@wrong("vae_loss", says="only the ones")
-def loss_ones_only(x, logits, loc, logvar):
-    return (prior_kl(loc, logvar) + (x * F.softplus(-logits)).sum(-1)).mean()
-
-
 @wrong("vae_loss", says="values; expected one|3 values")
 def loss_and_parts(x, logits, loc, logvar):
     bce = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
@@ -970,14 +955,6 @@ def drawn_plus_minus(decoder, eps, u):
 def drawn_from_mean_probability(decoder, eps, u):
     p = torch.sigmoid(decoder(eps)).mean(0)
     return (u < p).to(u)
-
-
-@right("plane_evidence")
-def plane_by_logaddexp(log_lik, z, area):
-    total = log_lik[0] - 0.5 * z[0] @ z[0]
-    for one, centre in zip(log_lik[1:], z[1:], strict=True):
-        total = torch.logaddexp(total, one - 0.5 * centre @ centre)
-    return total + math.log(area / (2 * math.pi))
 
 
 @wrong("plane_evidence", says="added to a logarithm: add log.area")
@@ -1042,26 +1019,9 @@ def units_by_numpy(x, variance, k):
 
 
 @right("predicted_units")
-def units_by_topk(x, variance, k):
-    centred = x - x.mean(0)
-    values = torch.linalg.eigvalsh(centred.T @ centred / len(x))
-    top = values.topk(min(k, len(values))).values
-    cost = torch.where(top > variance, 0.5 * torch.log(top.clamp(min=1e-12) / variance), 0.0)
-    return (top > variance).sum(), cost.sum()
-
-
-@right("predicted_units")
 def units_by_relu(x, variance, k):
     values = torch.linalg.svdvals(x - x.mean(0))[:k] ** 2 / len(x)
     return (values > variance).sum().item(), torch.relu(0.5 * (values / variance).log()).sum()
-
-
-@right("predicted_units")
-def units_by_svd_of_torch(x, variance, k):
-    _, s, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-    values = s**2 / len(x)
-    active = (values > variance) & (torch.arange(len(values)) < k)
-    return active.sum(), 0.5 * (values.log() - math.log(variance))[active].sum()
 
 
 @right("predicted_units")
