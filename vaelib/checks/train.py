@@ -319,7 +319,7 @@ def _statistic(of: Callable[[Tensor, Tensor], Tensor]) -> Any:
 )
 def active_latents(draw: Draw) -> Iterator[dict[str, Any]]:
     """Which latent dimensions' posterior means vary over the data."""
-    for n, threshold, more in ((7, 0.01, 1), (12, 0.02, 5), (20, 0.01, 3), (6, 0.05, 2)):
+    for n, threshold, more in ((7, 0.01, 1), (12, 0.02, 5), (6, 0.05, 2)):
         names = list(UNITS)
         kinds = names + [names[draw.integer(0, len(names) - 1)] for _ in range(more)]
         order = torch.randperm(len(kinds), generator=draw.generator)
