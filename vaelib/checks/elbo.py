@@ -275,15 +275,14 @@ def elbo_estimate(draw: Draw) -> Iterator[dict[str, Any]]:
             "logvar": draw.uniform(batch, latent, low=-2, high=-0.5),
             "eps": draw.normal(samples, batch, latent),
         }
-    # A model that is sure of its pixels: densities, and ELBOs, above 1 and 0.
-    loc, weight, bias = draw.normal(3, 2), draw.normal(16, 2), draw.normal(16)
+    # Pixels in small units, whose densities, and so the ELBO, are above 1 and 0.
     yield {
-        "x": (loc @ weight.mT + bias + draw.normal(3, 16, scale=0.03)).float().double(),
-        "weight": weight,
-        "bias": bias,
-        "noise_logvar": draw.uniform(low=-7.0, high=-6.0),
-        "loc": loc,
-        "logvar": draw.uniform(3, 2, low=-7.0, high=-6.0),
+        "x": draw.normal(3, 12, scale=0.02),
+        "weight": draw.normal(12, 2, scale=0.01),
+        "bias": draw.normal(12, scale=0.01),
+        "noise_logvar": draw.uniform(low=-8.0, high=-7.5),
+        "loc": draw.normal(3, 2),
+        "logvar": draw.uniform(3, 2, low=-2.0, high=-0.5),
         "eps": draw.normal(7, 3, 2),
     }
     # Log-weights of minus some thousands, whose weights underflow, and a q that is nearly a point.
