@@ -58,7 +58,8 @@ POINTS = {
     "point-vae-3": "the exact evidence of a neural VAE, and its gaps",
     "point-vae-4": "points against ellipses; reconstruction only",
     "point-vae-5": "means and samples; one posterior, the aggregate, the prior",
-    "point-vae-6": "β; rotation; collapse and its three causes",
+    "point-vae-6": "β; rotation; collapse and its five causes",
+    "point-vae-7": "the plane's continuity: the KL and the noise, each taken away alone",
     "folded-vae-1": "neighbours",
     "folded-vae-2": "the bottleneck",
     "folded-vae-3": "a learned mixture prior",
@@ -221,9 +222,17 @@ def questions():
     return list(zip(parts[1::4], parts[2::4], parts[3::4], parts[4::4], strict=True))
 
 
-def test_there_are_24_questions_with_stable_addresses():
+def test_there_are_33_questions_with_stable_addresses():
     numbers = [(int(a), int(b)) for a, b, _, _ in questions()]
-    assert numbers == [(n, n) for n in range(1, 25)]
+    assert numbers == [(n, n) for n in range(1, 34)]
+    assert "Thirty-three of them" in PAGES["index"]
+
+
+@pytest.mark.parametrize(
+    "word", ["IWAE", "bits per dimension", "learning rate", "licence", "mean-field", "reparametriz"]
+)
+def test_the_search_finds_a_word_that_readers_type(word):
+    assert word in PAGES["questions"] + PAGES["glossary"]
 
 
 @pytest.mark.parametrize(("_", "number", "title", "answer"), questions())
@@ -255,6 +264,18 @@ def test_each_term_links_to_where_it_is_introduced():
         links = re.findall(r"\]\(([\w-]+)\)", meaning)
         assert links, term
         assert all(TARGETS[link] in CHAPTERS for link in links), term
+
+
+def test_a_term_is_explained_where_its_link_leads():
+    """From the link's place to the end of its section stands the term's first word."""
+    missing = []
+    for term, meaning in glossary():
+        for link in re.findall(r"\]\(([\w-]+)\)", meaning):
+            text = TEXTS[TARGETS[link]].split(f"({link})=\n", 1)[1].lstrip()
+            section = re.split(r"(?<=\n)## ", text)[0]
+            if term.split()[0].lower()[:9] not in section.lower():
+                missing.append((term, link))
+    assert not missing
 
 
 def test_each_term_of_the_glossary_is_used_in_the_chapters():

@@ -4,6 +4,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
+from torch.distributions import kl_divergence
 
 from vaelib import data
 
@@ -53,3 +55,52 @@ def test_neighbours_of_four_seeds_are_stored():
     assert record["command"] == f"python benchmarks/{SCRIPT.name} neighbours"
     assert [p["seed"] for p in record["points"]] == [0, 1, 2, 3]
     assert all(0.1 < p[name] < 1 for p in record["points"] for name in ("autoencoder", "vae"))
+
+
+def test_continuity_is_stored_for_three_seeds_with_each_of_two_taken_away(sweep):
+    record = data.recorded("continuity")
+    assert record["command"] == f"python benchmarks/{SCRIPT.name} continuity"
+    found = [(p["seed"], p["kl"], p["noise"]) for p in record["points"]]
+    assert sorted(found) == sorted((s, k, n) for s in range(3) for k in (0, 1) for n in (0, 1))
+    for point in record["points"]:
+        assert tuple(point["distances"]) == sweep.DISTANCES
+        assert point["changes"] == sorted(point["changes"])  # further away is more different
+        if not point["kl"]:
+            assert point["scale"] == (sweep.HELD_SCALE if point["noise"] else 0)
+
+
+@pytest.mark.parametrize(
+    ("kl", "noise"), [(True, True), (True, False), (False, True), (False, False)]
+)
+def test_what_is_taken_away_is_away_and_no_more(sweep, monkeypatch, kl, noise):
+    """The loss that would be minimized, against its parts; nothing is trained."""
+    losses = []
+
+    def look(model, pixels, **settings):
+        torch.manual_seed(1)
+        x, eps = data.binarize(pixels[:8], "threshold"), model.noise(8)
+        q = model.encode(x)
+        z = q.loc + (q.stddev * eps if noise else 0)
+        expected = -model.decode(z).log_prob(x).mean()
+        if kl:
+            expected = expected + kl_divergence(q, model.prior).mean()
+        torch.testing.assert_close(model(x, eps), expected)
+        assert (eps.abs().max() > 0) == noise
+        if not kl:
+            assert (q.stddev - sweep.HELD_SCALE).abs().max() < 1e-6
+        losses.append(expected)
+
+    monkeypatch.setattr(sweep.train, "fit", look)
+    point = sweep.continuity_point(kl=kl, noise=noise, seed=0)
+    assert len(losses) == 1
+    assert (point["kl"], point["noise"], point["seed"]) == (kl, noise, 0)
+
+
+@pytest.mark.soak  # half a minute of training
+def test_one_plane_comes_out_again(sweep):
+    stored = next(p for p in data.recorded("continuity")["points"] if p["seed"] == 0 and p["kl"])
+    again = sweep.continuity_point(kl=True, noise=stored["noise"], seed=0)
+    assert again["log_likelihood_at_code"] == pytest.approx(
+        stored["log_likelihood_at_code"], abs=1.5
+    )
+    assert again["changes"] == pytest.approx(stored["changes"], rel=0.15)

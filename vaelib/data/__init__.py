@@ -68,7 +68,8 @@ def recorded(name: str) -> dict:
 
     Args:
         name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
-            ``"neighbours"``, nearest neighbours in its codes; by ``benchmarks/sweep.py``.
+            ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
+            without KL or noise; by ``benchmarks/sweep.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
