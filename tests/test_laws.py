@@ -1,8 +1,8 @@
 """The laws that the package promises, each at random arguments, extreme ones among them.
 
 ``make test`` tries each law some hundred times, more than 10,000 in all, always at the same
-arguments; ``make soak`` tries each 10,000 times. What fails is shrunk to the simplest arguments that
-still fail.
+arguments; ``make soak`` tries each 10,000 times. What fails is shrunk to the simplest arguments
+that still fail.
 """
 
 import itertools
