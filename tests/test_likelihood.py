@@ -66,7 +66,7 @@ def test_the_density_of_a_pixel_integrates_to_one(likelihood, raw):
 
 
 LOGITS = [0.0, 1e-8, 1e-4, 0.1, 0.4999, 0.5, 0.5001, 1.0, 7.0, 16.0, 20.0, 50.0, 100.0, 500.0]
-both_signs = pytest.mark.parametrize("logit", sorted({s * v for v in LOGITS for s in (-1, 1)}))
+both_signs = pytest.mark.parametrize("logit", sorted({s * v for v in LOGITS for s in (1, -1)}))
 precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
