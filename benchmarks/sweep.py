@@ -2,20 +2,25 @@
 
     python benchmarks/sweep.py                 several β and latent sizes (20 min)
     python benchmarks/sweep.py neighbours      neighbours in the codes, four seeds (5 min)
+    python benchmarks/sweep.py continuity      KL and noise, each taken away alone (7 min)
 
-They are stored in vaelib/results/sweep.json and neighbours.json; with --print they are only
-printed. Each point is one call of a function here; tests/test_sweep.py runs one of them again.
+They are stored in vaelib/results, one file for each; with --print they are only printed. Each point
+is one call of a function here; tests/test_sweep.py runs one of them again.
 """
 
 import argparse
 import base64
+import itertools
 import json
+import math
 import platform
 import subprocess
 from datetime import date
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 import vaelib
 from vaelib import data, evaluate, nets, train
@@ -26,6 +31,10 @@ STORED = ROOT / "vaelib" / "results"
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)
+# Of the plane's spread: how far apart two pictures are decoded.
+DISTANCES = (0.05, 0.1, 0.2, 0.5, 1.0)
+# What q is held at where only the noise is kept: the median of the chapter's VAE, rounded.
+HELD_SCALE = 0.06
 
 
 def train_point(*, beta: float, latent: int, seed: int) -> dict:
@@ -99,6 +108,75 @@ def neighbour_point(*, seed: int) -> dict:
     return point
 
 
+class WithoutNoise(VAE):
+    """z is q's mean, in training too; the KL stays."""
+
+    def noise(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+        """No noise."""
+        return torch.zeros(n, self.latent)
+
+
+class HeldScale(nn.Module):
+    """An encoder whose q has the same scale for every image: it cannot make the noise smaller."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Loc, and the logvar that is held."""
+        loc, _ = self.encoder(x)
+        return loc, torch.full_like(loc, 2 * math.log(HELD_SCALE))
+
+
+def continuity_point(*, kl: bool, noise: bool, seed: int) -> dict:
+    """How much the decoded picture changes with the distance in the plane of the chapter's 2-D VAE.
+
+    Without the KL, q's scale is held, because it would go to 0 and take the noise with it.
+    """
+    digits = data.digits()
+    net = {"hidden": (300, 300), "activation": nn.Tanh}
+    torch.manual_seed(seed)
+    encoder = nets.MLPEncoder(784, 2, **net)
+    decoder = nets.MLPDecoder(2, 784, **net)
+    model = (VAE if noise else WithoutNoise)(
+        encoder if kl else HeldScale(encoder), decoder, beta=float(kl)
+    )
+    train.fit(
+        model,
+        digits.train,
+        epochs=25,
+        lr=3e-3,
+        batch_size=64,
+        generator=torch.Generator().manual_seed(seed),
+        progress=False,
+    )
+    x = data.binarize(digits.test, generator=torch.Generator().manual_seed(1000))
+    direction = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(2000))
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    with torch.no_grad():
+        q = model.encode(x)
+        spread = q.loc.var(0).mean().sqrt()
+        here = decoder(q.loc)
+        changes = []
+        for distance in DISTANCES:
+            there = decoder(q.loc + distance * spread * direction)
+            # KL(p(x | z) ‖ p(x | z')), summed over the pixels.
+            change = here.sigmoid() * (here - there) + softplus(there) - softplus(here)
+            changes.append(round(change.sum(1).mean().item(), 3))
+        at_code = model.decode(q.loc).log_prob(x).mean().item()
+    return {
+        "kl": kl,
+        "noise": noise,
+        "seed": seed,
+        "spread": round(spread.item(), 3),
+        "scale": round(q.stddev.median().item(), 4) if noise else 0.0,
+        "log_likelihood_at_code": round(at_code, 2),
+        "distances": list(DISTANCES),
+        "changes": changes,
+    }
+
+
 def sweep() -> list[dict]:
     """All β at 16 latent dimensions, all latent sizes at β = 1."""
     grid = [(beta, 16) for beta in BETAS] + [(1.0, k) for k in LATENTS if k != 16]
@@ -121,15 +199,28 @@ def neighbours() -> list[dict]:
     return points
 
 
+def continuity() -> list[dict]:
+    """The VAE; without its noise; without its KL; without both, an autoencoder. Three seeds."""
+    points = []
+    for seed in range(3):
+        for kl, noise in itertools.product((True, False), repeat=2):
+            points.append(continuity_point(kl=kl, noise=noise, seed=seed))
+            print(points[-1], flush=True)
+    return points
+
+
+RUNS = {"sweep": sweep, "neighbours": neighbours, "continuity": continuity}
+
+
 def main() -> None:
     """Run what was asked for, and store it with where it comes from."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=["sweep", "neighbours"], default="sweep")
+    parser.add_argument("what", nargs="?", choices=RUNS, default="sweep")
     parser.add_argument("--print", action="store_true", help="do not store")
     options = parser.parse_args()
-    points = {"sweep": sweep, "neighbours": neighbours}[options.what]()
+    points = RUNS[options.what]()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
