@@ -62,7 +62,7 @@ def test_colour_becomes_grey_by_its_luminance(random, tmp_path):
     grey = images @ np.array([0.299, 0.587, 0.114])
     got = torch.cat([found.train, found.test]).reshape(4, 6, 6).numpy()
     assert np.abs(got - grey).max() < 1
-    assert "colour was turned to grey" in found.notes
+    assert found.changes == ("colour was turned to grey",)
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK"])
@@ -148,7 +148,7 @@ def test_floating_point_is_rounded_to_256_levels(kind, tmp_path):
     levels = np.arange(256) / 255  # float16 has 11 bits: within half a level of 8 bits
     found = data.own(npy(tmp_path / "a.npy", np.tile(levels, (3, 1)).astype(kind)))
     assert found.test[0].tolist() == list(range(256))
-    assert "grey values in [0, 1] were rounded to 256 levels" in found.notes
+    assert found.changes == ("grey values in [0, 1] were rounded to 256 levels",)
 
 
 def test_at_least_two_are_held_out(tmp_path):

@@ -1,8 +1,31 @@
 """``python -m vaelib train | evaluate | sample``: see `vaelib.cli`."""
 
+import os
+import signal
 import sys
 
-from vaelib.cli import main
+
+def _stop(*_: object) -> None:
+    """End at once: an exception might be taken for another by what is being imported."""
+    os.write(2, b"vaelib: stopped\n")
+    os._exit(130)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, _stop)
+    from vaelib.cli import main  # here, because it imports torch, which takes seconds
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # else ± and a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = main()
+    except KeyboardInterrupt:  # a second one, while the first was being told
+        _stop()
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:  # nobody reads it; Python would try again, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)

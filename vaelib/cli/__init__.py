@@ -6,9 +6,12 @@ and model of it, and `commands` does it. What goes wrong ends here, in one line.
 Page: :doc:`/book/own_data`.
 """
 
+import errno
+import os
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +21,19 @@ __all__ = ["main"]
 
 # What a user can mend: a file, a number, a machine. Anything else is our fault and keeps its
 # traceback. CheckpointError is a ValueError, ConnectionError an OSError.
-EXPECTED = (ValueError, TypeError, OSError, FloatingPointError, MemoryError)
+EXPECTED = (ValueError, OSError, FloatingPointError, MemoryError)
+# What to do about an error of the system's that nobody has put into words before.
+REMEDIES = {
+    errno.ENOENT: "look for a mistake in its name",
+    errno.EACCES: "get the right to use it, or name another",
+    errno.EPERM: "get the right to use it, or name another",
+    errno.EROFS: "name one that can be written to",
+    errno.EISDIR: "name a file, as this is a folder",
+    errno.ENOTDIR: "name a folder, as this is a file",
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.ENOSPC: "make room",
+    errno.EPIPE: "nobody reads what is printed any more; print into a file",
+}
 # RuntimeErrors that are expected: the trainer's words for torch's, and torch's for no memory.
 EXPECTED_WORDS = ("fit: ", "out of memory", "can't allocate memory")
 # The package's messages name arguments of its functions; here they are options.
@@ -29,6 +44,7 @@ FLAGS = (
     (r"\bmodel\.to\('cuda'\)", "--device cuda"),
     (r"\bcompile=False trains", "leaving --compile out trains"),
     (r"\bbatch_size\b", "--batch-size"),
+    (r"\bbuild the model that was trained", "bring back the settings.json that belongs to it"),
 )
 
 
@@ -46,7 +62,10 @@ def main(words: Sequence[str] | None = None) -> int:
     run = {"train": commands.train, "evaluate": commands.evaluate, "sample": commands.sample}
     command = given.pop("command")
     try:
-        run[command](given)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            run[command](given)
+        print(end="", flush=True)  # here, where a full disk is an error as any other
     except KeyboardInterrupt:
         go_on = ""
         if command == "train" and (Path(given["folder"]) / settings.NAME).exists():
@@ -60,6 +79,11 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         return _say(f"error: {_one_line(error)}", 1)
     return 0
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning without the place in the code, which is not the user's."""
+    _say(f"warning: {_in_options(str(message))}", 0)
 
 
 def _say(line: str, code: int) -> int:
@@ -79,6 +103,13 @@ def _one_line(error: BaseException) -> str:
         text = error.strerror
         if error.filename is not None:
             text += f": {error.filename}"
+        if error.strerror == os.strerror(error.errno) and error.errno in REMEDIES:
+            text += f"; {REMEDIES[error.errno]}"
+    return _in_options(text)
+
+
+def _in_options(text: str) -> str:
+    """A message of the package's in one line, and in words of the command line."""
     for pattern, flag in FLAGS:
         text = re.sub(pattern, flag, text)
     return " ".join(text.split())

@@ -121,7 +121,10 @@ def images(source: str) -> data.OwnImages:
             f"--data {source}: expected {', '.join(DATA)}, a folder of PNG or JPEG files, a .npz "
             f"or a .npy file, and there is no such file or folder"
         )
-    return data.own(source)
+    try:
+        return data.own(source)
+    except TypeError as error:  # an array of whole numbers, say; other TypeErrors are our mistakes
+        raise ValueError(str(error)) from error
 
 
 def fingerprint(pixels: Tensor) -> str:
@@ -131,6 +134,11 @@ def fingerprint(pixels: Tensor) -> str:
 
 def require_held_out(settings: Settings, source: str, test: Tensor) -> None:
     """Raise unless these are the images that the run held out."""
+    if settings.height * settings.width != test.shape[1]:
+        raise ValueError(
+            f"{source}: expected images of {settings.height} x {settings.width} pixels, as the "
+            f"run's settings.json says, got {test.shape[1]} pixels; bring back the old file"
+        )
     if fingerprint(test) != settings.held_out:
         raise ValueError(
             f"{source}: the held-out images are not those of the run: the data were changed since, "
@@ -144,6 +152,11 @@ def model(settings: Settings) -> VAE | TwoLayerVAE:
     """The run's model with new weights, from its seed, on the CPU."""
     torch.manual_seed(settings.seed)
     networks = NETS[settings.net].make(settings)
+    if settings.warmup > settings.epochs:
+        raise ValueError(
+            f"--warmup: expected at most as many as --epochs, {settings.epochs}, got "
+            f"{settings.warmup}; the KL would never have its whole weight"
+        )
     likelihood = LIKELIHOODS[settings.likelihood].make()
     if settings.iwae is not None and settings.beta != 1:
         raise ValueError(

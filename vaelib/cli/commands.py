@@ -36,8 +36,9 @@ def train(given: dict[str, Any]) -> None:
         )
     if "data" in given and given["data"] not in build.DATA:
         given["data"] = str(Path(given["data"]).resolve())
-    if started or (resume and (folder / settings.NAME).exists()):
-        ours = settings.read(folder)
+    goes_on = started or (resume and (folder / settings.NAME).exists())
+    if goes_on:
+        ours = options.read(folder)
         # Data that were moved are told by what is in them, not by where they are.
         source = given.get("data", ours.data)
         same = {k: v for k, v in given.items() if k != "data" and (k, v) != ("device", "auto")}
@@ -54,10 +55,13 @@ def train(given: dict[str, Any]) -> None:
     device = training.join(build.device(ours.device))
     team = Team()  # under torchrun the first process speaks and writes for all
     quiet |= team.rank > 0
-    model = build.model(ours).to(device)
+    model = (_rebuilt(folder, ours) if goes_on else build.model(ours)).to(device)
     pixels, validation = _split(images.train, ours)
     if not quiet:
         _introduce(ours, images, model)
+    elif team.rank == 0:
+        for change in images.changes:
+            print(f"vaelib: note: {change}", file=sys.stderr)
 
     def line(epoch: training.Epoch) -> None:
         held_out = "" if math.isnan(epoch.validation) else f", validation {epoch.validation:.2f}"
@@ -147,7 +151,7 @@ def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE)
         f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
         f"{len(images.test):,} held out"
     )
-    for note in images.notes:
+    for note in (*images.notes, *images.changes):
         print(f"note: {note}")
     latent = f"{model.latent} + " if isinstance(model, TwoLayerVAE) else ""
     print(
@@ -160,7 +164,7 @@ def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE)
 def evaluate(given: dict[str, Any]) -> None:
     """Print one table of all runs, on the same held-out images."""
     folders = [Path(run) for run in given["runs"]]
-    all_settings = [settings.read(folder) for folder in folders]
+    all_settings = [options.read(folder) for folder in folders]
     ours = all_settings[0]
     for folder, other in zip(folders, all_settings, strict=True):
         if (other.held_out, other.likelihood) != (ours.held_out, ours.likelihood):
@@ -234,9 +238,17 @@ def _chunks(runs: list[Settings], device: torch.device) -> tuple[int, int]:
     return rows // batch_size, batch_size
 
 
+def _rebuilt(folder: Path, ours: Settings) -> VAE | TwoLayerVAE:
+    """The model that a folder's settings describe."""
+    try:
+        return build.model(ours)
+    except ValueError as error:  # options that do not go together, and did when it was written
+        raise ValueError(f"{folder / settings.NAME}: {error}") from error
+
+
 def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE | TwoLayerVAE:
     """The model of a run, with its weights."""
-    model = build.model(ours)
+    model = _rebuilt(folder, ours)
     about = training.load(model, folder)
     if not about["finished"]:
         done = len(about["history"])
@@ -253,7 +265,7 @@ def _number(value: float | None) -> float | None:
 def sample(given: dict[str, Any]) -> None:
     """Draw images, and write them as one picture, as an array, or both."""
     folder = Path(given["run"])
-    ours, device = settings.read(folder), build.device(given["device"])
+    ours, device = options.read(folder), build.device(given["device"])
     out = given.get("out", None if "npz" in given else folder / "samples.png")
     for flag, file, suffix in (("--out", out, ".png"), ("--npz", given.get("npz"), ".npz")):
         if file is not None and Path(file).suffix != suffix:
@@ -301,6 +313,6 @@ def _write(path: Path, content: bytes) -> None:
         checkpoint.replace(path, content)
     except OSError as error:
         raise OSError(
-            f"{path}: could not write {len(content):,} bytes ({error.strerror}); make room, or "
-            f"choose another place"
+            f"{path}: could not write {len(content):,} bytes ({error.strerror}); "
+            f"{checkpoint.remedy(error)}, or choose another place"
         ) from error

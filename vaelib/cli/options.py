@@ -3,9 +3,13 @@
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from vaelib.cli import settings
 from vaelib.cli.build import DATA, LIKELIHOODS, NETS, PRIORS
+from vaelib.cli.settings import Settings
 
 N = TypeVar("N", int, float)
 
@@ -30,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
 }
 STEPS, FEWEST, MOST = 3000, 10, 100  # what `epochs` aims at; 24 epochs of the digits
+# What a number may be at most. Two layers of the largest size have 4 TB of weights between them.
+SIZE, COUNT, SEED = 10**6, 10**9, 2**64 - 1  # the last is torch's
 WIDE = 12  # latent dimensions from which on many would switch off (see nets.MLPEncoder)
 
 
@@ -104,12 +110,55 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def read(folder: Path) -> Settings:
+    """The settings in a run's folder, each of which its option would take.
+
+    Raises:
+        FileNotFoundError: as `settings.read`.
+        ValueError: as `settings.read`, and if a value is none of its option's; names both.
+    """
+    values = asdict(settings.read(folder))
+    command = _FileParser(argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False)
+    _train(command)
+    command.add_argument("--height", type=_whole(1, SIZE))
+    command.add_argument("--width", type=_whole(1, SIZE))
+    command.add_argument("--held-out", type=_name)
+    words = [f"--folder={folder}"]
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name == "hidden" and isinstance(value, list):
+            words += [flag, *map(str, value)] if value else []
+        elif value is True:
+            words.append(flag)
+        elif name not in DEFAULTS or value is not DEFAULTS[name]:  # None and False have no word
+            words.append(f"{flag}={value}")
+    try:
+        read = {"hidden": [], **DEFAULTS, **vars(command.parse_args(words))}
+        for name, value in values.items():
+            if read[name] != value:  # "8" for 8, say
+                raise ValueError(f"{name}: expected {read[name]!r}, got {value!r}")
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / settings.NAME}: {error}; it was altered: bring back what train wrote, or "
+            f"train again into another folder"
+        ) from error
+    return Settings(**{name: read[name] for name in values})
+
+
+class _FileParser(argparse.ArgumentParser):
+    """Of values that come from a file."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message.removeprefix("argument --"))
+
+
 def _train(command: argparse.ArgumentParser) -> None:
     d = DEFAULTS
     add = command.add_argument_group("run").add_argument
     add(
         "--folder",
         required=True,
+        type=_name,
         help="of this run: checkpoint, history.csv and settings.json; made if it is not there",
     )
     add(
@@ -132,14 +181,19 @@ def _train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--seed",
-        type=_whole(0),
+        type=_whole(0, SEED),
         help="of initial weights, order and noise, 0 or more (default 0)",
     )
-    add("--quiet", action="store_true", help="print errors only")
+    add(
+        "--quiet",
+        action="store_true",
+        help="print errors only, and what was changed in the images",
+    )
 
     add = command.add_argument_group("data").add_argument
     add(
         "--data",
+        type=_name,
         metavar="DATA",
         help=f"{', '.join(DATA)} (the last two are downloaded unless $VAELIB_DATA, a Debian "
         f"package or the cache has them), or images of your own, all of one size: a folder of PNG "
@@ -169,7 +223,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--hidden",
-        type=_whole(1),
+        type=_whole(1, SIZE),
         nargs="+",
         metavar="WIDTH",
         help="widths of the hidden layers, each 1 or more; the decoder has them in reverse, and "
@@ -178,7 +232,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--latent",
-        type=_whole(1),
+        type=_whole(1, SIZE),
         metavar="DIMENSIONS",
         help="of the latent variable z, 1 or more; with two-layer, of the upper one (default "
         f"{d['latent']})",
@@ -198,7 +252,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--components",
-        type=_whole(1),
+        type=_whole(1, SIZE),
         metavar="NORMALS",
         help=f"in a mixture or vamp prior, 1 or more (default {d['components']})",
     )
@@ -279,6 +333,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     add(
         "runs",
         nargs="+",
+        type=_name,
         metavar="RUN",
         help="the --folder of train; of several, seeds of one model, each has a column, and the "
         "last is their mean and deviation",
@@ -303,13 +358,18 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         "takes several times as long. For when the table ends in a warning; not for two-layer, "
         "whose q is no single normal",
     )
-    add("--json", metavar="PATH", help="also write the numbers into this file (default: do not)")
+    add(
+        "--json",
+        type=_name,
+        metavar="PATH",
+        help="also write the numbers into this file (default: do not)",
+    )
     _elsewhere(command, "of choice, binarization and noise, 0 or more (default 0)")
 
 
 def _sample(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("run", metavar="RUN", help="the --folder of train")
+    add("run", type=_name, metavar="RUN", help="the --folder of train")
     add("--number", type=_whole(1), default=64, help="of images, 1 or more (default 64)")
     add(
         "--mean",
@@ -319,11 +379,13 @@ def _sample(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--out",
+        type=_name,
         metavar="PNG",
         help="a sheet of all images (default RUN/samples.png, none if --npz is given)",
     )
     add(
         "--npz",
+        type=_name,
         metavar="NPZ",
         help="the pixels: array images, uint8 [number, height, width], as --data takes them; grey "
         "outside of [0, 1] is cut off (default: none)",
@@ -335,36 +397,47 @@ def _elsewhere(command: argparse.ArgumentParser, seed: str) -> None:
     """Options of both commands that read a run, which may have been trained elsewhere."""
     add = command.add_argument
     if command.prog.endswith("evaluate"):
-        add("--data", help="where the run's data are, if they were moved (default: as trained)")
+        add(
+            "--data",
+            type=_name,
+            help="where the run's data are, if they were moved (default: as trained)",
+        )
     add(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
         help="to compute on; a run of a GPU is read on a CPU too (default auto)",
     )
-    add("--seed", type=_whole(0), default=0, help=seed)
+    add("--seed", type=_whole(0, SEED), default=0, help=seed)
 
 
 def _list(widths: list[int]) -> str:
     return " ".join(map(str, widths)) or "none"
 
 
-def _whole(low: int) -> Callable[[str], int]:
-    return _number(int, "a whole number", lambda v: v >= low, f"≥ {low}")
+def _name(word: str) -> str:
+    if not word.strip():  # Path("") is the current folder
+        raise argparse.ArgumentTypeError(f"expected a name, got {word!r}; '.' is this folder")
+    return word
+
+
+def _whole(low: int, high: int = COUNT) -> Callable[[str], int]:
+    return _number(
+        int, f"a whole number from {low} to {high:,}", lambda value: low <= value <= high
+    )
 
 
 def _real(low: float, *, included: bool = False) -> Callable[[str], float]:
     sign = "≥" if included else ">"
     return _number(
         float,
-        "a number",
+        f"a number {sign} {low:g}",
         lambda v: math.isfinite(v) and (v > low or (included and v == low)),
-        f"{sign} {low:g}",
     )
 
 
 def _number(
-    kind: Callable[[str], N], called: str, fits: Callable[[N], bool], bound: str
+    kind: Callable[[str], N], expected: str, fits: Callable[[N], bool]
 ) -> Callable[[str], N]:
     """A reader of an option's value that says what it expected."""
 
@@ -374,7 +447,7 @@ def _number(
         except ValueError:
             value = None
         if value is None or not fits(value):
-            raise argparse.ArgumentTypeError(f"expected {called} {bound}, got {word!r}")
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {word!r}")
         return value
 
     return read

@@ -68,7 +68,7 @@ def read(folder: Path) -> Settings:
             raise ValueError(f"its format is not {FORMAT!r}")
         content.pop("vaelib")
         return Settings(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not the settings of a run of this version ({error}); take another copy, or "
             f"train again into another folder"

@@ -27,7 +27,8 @@ class OwnImages(NamedTuple):
     test: UInt8[Tensor, "m pixel"]
     height: int  # pixels; row r, column c of an image is its value number r * width + c
     width: int
-    notes: tuple[str, ...]  # what was done to the images on the way, a sentence each
+    notes: tuple[str, ...]  # what was chosen on the way, a sentence each
+    changes: tuple[str, ...] = ()  # what was done to the values of pixels, a sentence each
 
 
 class _Pixels(NamedTuple):
@@ -54,7 +55,8 @@ def own(path: str | Path) -> OwnImages:
     Returns:
         `OwnImages`. Without an array ``test`` a random tenth is held out, at least two images,
         which are the same ones whenever there are as many images; where images come in groups (the
-        frames of a film), give a ``test`` of other groups. ``notes`` says what was done.
+        frames of a film), give a ``test`` of other groups, two images or more. ``notes`` and
+        ``changes`` say what was done.
 
     Raises:
         FileNotFoundError: if there is nothing at the path.
@@ -74,16 +76,17 @@ def own(path: str | Path) -> OwnImages:
     """
     path = Path(path)
     notes: list[str] = []
+    changes: list[str] = []
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: there is no such file or folder; expected a folder of PNG or JPEG files, or "
             f"a .npz or .npy file"
         )
     if path.is_dir():
-        parts = {"images": _from_folder(path, notes)}
+        parts = {"images": _from_folder(path, changes)}
     elif path.suffix in (".npz", ".npy"):
         parts = {
-            name: _pixels(array, f"{path}: array {name!r}", notes)
+            name: _pixels(array, f"{path}: array {name!r}", notes, changes)
             for name, array in _arrays(path).items()
         }
     else:
@@ -98,6 +101,7 @@ def own(path: str | Path) -> OwnImages:
         train.height,
         train.width,
         tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(changes)),
     )
 
 
@@ -109,6 +113,12 @@ def _split(path: Path, parts: dict[str, _Pixels], notes: list[str]) -> tuple[_Pi
             raise ValueError(
                 f"{path}: expected 'train' and 'test' of one size, got {train.height} x "
                 f"{train.width} and {test.height} x {test.width} pixels (height x width)"
+            )
+        if len(test.values) < 2:
+            raise ValueError(
+                f"{path}: expected at least 2 images in 'test', because of one there is no "
+                f"standard error, got {len(test.values)}; add some, or leave 'test' out of a file "
+                f"with 'images', of which a random tenth is held out"
             )
         return train, test
     values, height, width = parts["images"]
@@ -152,7 +162,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _pixels(array: np.ndarray, name: str, notes: list[str]) -> _Pixels:
+def _pixels(array: np.ndarray, name: str, notes: list[str], changes: list[str]) -> _Pixels:
     """An array as rows of uint8, with their layout."""
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or array.size == 0:
@@ -165,7 +175,7 @@ def _pixels(array: np.ndarray, name: str, notes: list[str]) -> _Pixels:
         if not (low >= 0 and high <= 1):  # NaN is not
             raise ValueError(f"{name}: expected {LAYOUT}; got {got}")
         array = np.rint(array * 255).astype(np.uint8)
-        notes.append("grey values in [0, 1] were rounded to 256 levels")
+        changes.append("grey values in [0, 1] were rounded to 256 levels")
     if array.max() <= 1:
         raise ValueError(f"{name}: expected {LAYOUT}; got {got}, almost black: multiply by 255")
     if array.ndim == 3:
@@ -177,7 +187,7 @@ def _pixels(array: np.ndarray, name: str, notes: list[str]) -> _Pixels:
     return _Pixels(np.ascontiguousarray(array).reshape(len(array), -1), height, width)
 
 
-def _from_folder(folder: Path, notes: list[str]) -> _Pixels:
+def _from_folder(folder: Path, changes: list[str]) -> _Pixels:
     """The PNG and JPEG files of a folder, in the order of their names."""
     files = sorted(
         path
@@ -191,7 +201,7 @@ def _from_folder(folder: Path, notes: list[str]) -> _Pixels:
         )
     images = []
     for file in files:
-        images.append(_image(file, notes))
+        images.append(_image(file, changes))
         if images[-1].shape != images[0].shape:
             expected, got = (f"{h} x {w}" for h, w in (images[0].shape, images[-1].shape))
             raise ValueError(
@@ -208,7 +218,7 @@ def _from_folder(folder: Path, notes: list[str]) -> _Pixels:
     return _Pixels(np.stack(images).reshape(len(images), -1), height, width)
 
 
-def _image(file: Path, notes: list[str]) -> np.ndarray:
+def _image(file: Path, changes: list[str]) -> np.ndarray:
     """One picture as uint8 [height, width]."""
     from PIL import Image, ImageOps  # here, because only folders of pictures need it
 
@@ -234,5 +244,5 @@ def _image(file: Path, notes: list[str]) -> np.ndarray:
         )
     grey = image.convert("L")  # ITU-R 601: 0.299 R + 0.587 G + 0.114 B
     if image.mode not in ("1", "L"):
-        notes.append("colour was turned to grey")
+        changes.append("colour was turned to grey")
     return np.asarray(grey)

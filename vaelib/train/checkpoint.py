@@ -28,6 +28,17 @@ FORMAT = "vaelib checkpoint 1"
 NAME = "checkpoint.safetensors"
 
 
+ABOUT = {  # what a run says of itself, and of which type
+    "config": dict,
+    "history": list,
+    "position": int,
+    "seconds": float,
+    "best_epoch": int,
+    "finished": bool,
+    "versions": dict,
+}
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used: the message says why. Nothing was loaded from it."""
 
@@ -50,14 +61,18 @@ def write(path: Path, content: bytes) -> None:
         replace(path, content)
     except OSError as error:
         left = f"the last good one, {path}, is as it was" if path.exists() else "there is none yet"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "Make room" if full else "Make the folder writable"
         raise OSError(
             error.errno,
             f"could not write {len(content):,} bytes of a checkpoint ({error.strerror}); {left}. "
-            f"{remedy} and run again with resume=True; file",
+            f"{remedy(error).capitalize()} and run again with resume=True; file",
             str(path),
         ) from error
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "make room" if full else "make the folder writable"
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -91,8 +106,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors = load_tensors(content)
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it is truncated or something else. "
             f"Take another copy, or delete it and train again"
@@ -107,7 +122,36 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: its contents do not have the hash that was stored with them: it was altered. "
             f"Take another copy, or delete it and train again"
         )
-    return tensors, json.loads(metadata["about"])
+    try:
+        about = json.loads(metadata["about"])
+    except (ValueError, KeyError, RecursionError) as error:
+        raise incomplete(path, "its description is no JSON") from error
+    return tensors, about
+
+
+def read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A checkpoint of a run: what `read` gives, if the description has what a run's has.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `read`, and if something is missing.
+    """
+    tensors, about = read(path)
+    if not isinstance(about, dict):
+        raise incomplete(path, f"its description is {about!r:.50}")
+    for name, kind in ABOUT.items():
+        if type(about.get(name)) is not kind:
+            raise incomplete(
+                path, f"expected {name} as {kind.__name__}, got {about.get(name)!r:.50}"
+            )
+    return tensors, about
+
+
+def incomplete(path: Path, what: str) -> CheckpointError:
+    """The error of a file that is whole, and not what a run has written."""
+    return CheckpointError(
+        f"{path}: not the checkpoint of a run ({what}), though its hash fits: another program "
+        f"wrote it. Take another copy, or delete it and train again"
+    )
 
 
 def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
@@ -133,10 +177,10 @@ def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
             a description with the same modules and other numbers; or if there is none.
     """
     path = Path(folder) / NAME
-    tensors, about = read(path)
+    tensors, about = read_run(path)
     kind = "best." if any(name.startswith("best.") for name in tensors) else "model."
     weights = part(tensors, kind)
-    require_names(model, weights, path)
+    require_weights(model, weights, path)
     _require_model(model, about, path)
     load_into(model, weights, path)
     return about
@@ -160,8 +204,8 @@ def first_difference(a: str, b: str) -> tuple[str, str]:
 
 def _require_model(model: nn.Module, about: Mapping[str, Any], path: Path) -> None:
     """Raise unless the description is that of this model: names and shapes do not tell them all."""
-    description = about.get("config", {}).get("model")
-    if description is None:
+    description = about["config"].get("model")
+    if not isinstance(description, str):
         warnings.warn(
             f"{path}: does not say what model it is of; only names and shapes were compared",
             stacklevel=3,
@@ -172,7 +216,7 @@ def _require_model(model: nn.Module, about: Mapping[str, Any], path: Path) -> No
         return
     there, here = first_difference(its, mine)
     what = f"{path}: belongs to another model: {there!r} in the file, and {here!r} here"
-    if about["versions"]["torch"] != torch.__version__ and _modules(its) == _modules(mine):
+    if about["versions"].get("torch") != torch.__version__ and _modules(its) == _modules(mine):
         warnings.warn(f"{what}; torch may have changed its words, or it is another", stacklevel=3)
         return
     raise CheckpointError(f"{what}; build the model that was trained. Nothing was loaded")
@@ -195,8 +239,8 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def require_names(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless weights have the names, shapes and types of a model's."""
+def require_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise unless weights have the names, shapes and types of a model's, and are finite."""
     there = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in weights.items()}
     here = {name: f"{tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()}
     for name in sorted(there.keys() | here.keys()):
@@ -206,11 +250,18 @@ def require_names(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -
                 f"the file and {here.get(name, 'missing')} in this {type(model).__name__}; build "
                 f"the model that was trained. Nothing was loaded"
             )
+    for name, _ in model.named_parameters():  # a buffer may hold an infinity on purpose
+        bad = weights[name][~weights[name].isfinite()]
+        if bad.numel():
+            raise CheckpointError(
+                f"{path}: {name!r} is not finite ({bad.flatten()[0]}), and training writes no such "
+                f"weights: it was altered. Take another copy, or delete it and train again"
+            )
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a model after all names, shapes and types were compared."""
-    require_names(model, weights, path)
+    """Copy weights into a model after all names, shapes, types and values were looked at."""
+    require_weights(model, weights, path)
     with torch.no_grad():
         model.load_state_dict(dict(weights))
 

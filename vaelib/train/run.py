@@ -129,7 +129,7 @@ class Run:
         Raises:
             CheckpointError: if it is damaged, or belongs to another model, data or settings.
         """
-        tensors, about = checkpoint.read(path)
+        tensors, about = checkpoint.read_run(path)
         for name, mine in self.config.items():
             its = about["config"].get(name)
             if name == "schedule" and same_schedule(str(its), mine):
@@ -148,21 +148,49 @@ class Run:
                 f"run goes on, but not bit for bit as it would have there",
                 stacklevel=3,
             )
-        self.best = checkpoint.part(tensors, "best.")
+        try:
+            best = checkpoint.part(tensors, "best.")
+            if best:
+                checkpoint.require_weights(self.model, best, path)
+            moments = self._moments(checkpoint.part(tensors, "optimizer."))
+            history = [Epoch(**_from_json(line)) for line in about["history"]]
+            epoch_start, losses = tensors["epoch_start"], tensors["losses"]
+            states = checkpoint.part(tensors, "generator.")
+            for state in (epoch_start, states["own"]):
+                torch.Generator(self.generator.device).set_state(state)
+            torch.Generator().set_state(states["cpu"])
+            if not all(isinstance(value, int | float) for line in history for value in line):
+                raise ValueError("its history has what is no number")
+            if about["position"] != len(losses) or not 0 <= about["best_epoch"] <= len(history):
+                raise ValueError("it is at a place that it does not have")
+        except CheckpointError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise checkpoint.incomplete(path, f"{type(error).__name__}: {error}") from error
         checkpoint.load_into(self.model, checkpoint.part(tensors, "model."), path)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, t in checkpoint.part(tensors, "optimizer.").items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = t
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.history = [Epoch(**_from_json(line)) for line in about["history"]]
-        self.epoch_start, self.losses = tensors["epoch_start"], tensors["losses"]
+        self.best, self.history = best, history
+        self.epoch_start, self.losses, self._break = epoch_start, losses, states
         self.position, self.seconds = about["position"], about["seconds"]
         self.best_epoch, self.finished = about["best_epoch"], about["finished"]
-        self._break = checkpoint.part(tensors, "generator.")
         if self.first:
             self._write_history(path)
+
+    def _moments(self, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+        """Adam's state, by the number of a parameter; raises unless it is that of our model's."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, t in tensors.items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = t
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, state in moments.items():
+            shape = weights[index].shape
+            its = {name: tuple(t.shape) for name, t in state.items()}
+            expected = {"step": (), "exp_avg": tuple(shape), "exp_avg_sq": tuple(shape)}
+            if its != expected:
+                raise ValueError(f"optimizer.{index}: expected {expected}, got {its}")
+        return moments
 
     def take_best(self) -> None:
         """Put the weights of the best epoch into the model, if the run looked for it."""
