@@ -186,6 +186,11 @@ def test_another_array_is_refused_by_what_it_is(array, error, got, tmp_path):
         data.own(npy(tmp_path / "a.npy", array))
 
 
+def test_a_test_of_one_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected at least 2 images in 'test', .* got 1; add"):
+        data.own(npz(tmp_path / "a.npz", train=GREY, test=GREY[:1]))
+
+
 def test_other_names_are_refused(tmp_path):
     expected = r"arrays 'train' and 'test', or 'images', got 'x_train', 'x_test'; an array is uint8"
     with pytest.raises(ValueError, match=expected):

@@ -1,6 +1,8 @@
 """python -m vaelib: the page's commands do what it says, a kill is survived, errors are a line."""
 
+import errno
 import json
+import math
 import os
 import re
 import resource
@@ -8,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -255,7 +258,7 @@ def test_each_choice_trains_evaluates_and_samples(choice, here, unchecked, capsy
 def test_samples_and_means_are_those_of_the_model(choice, here):
     """The same z; samples of a Bernoulli are black and white, means are not."""
     trained("run", *choice)
-    ours = settings.read(Path("run"))
+    ours = options.read(Path("run"))
     model = build.model(ours)
     train.load(model, "run")
     with torch.no_grad():
@@ -277,7 +280,7 @@ def test_two_layers_have_the_proportions_of_their_paper(here, capsys):
     words = ["--net", "two-layer", "--latent", "12", "--hidden", "20", "10", "--iwae", "3"]
     assert main(["train", "--data", "pictures", "--folder", "run", *SMALL, *words]) == 0
     assert "TwoLayerVAE: two-layer, 24 + 12 latent dimensions, bern" in capsys.readouterr().out
-    model = build.model(settings.read(Path("run")))
+    model = build.model(options.read(Path("run")))
     assert model.samples == 3
     assert model.likelihood.per_pixel == 1
     widths = [
@@ -293,8 +296,8 @@ def test_two_layers_have_the_proportions_of_their_paper(here, capsys):
     kinds = {type(layer) for layer in model.modules() if not list(layer.children())}
     assert kinds == {torch.nn.Linear, torch.nn.Tanh, Bernoulli}
     trained("b", "--net", "two-layer")
-    assert settings.read(Path("b")).hidden == [8]
-    assert build.model(settings.read(Path("b"))).samples == 1
+    assert options.read(Path("b")).hidden == [8]
+    assert build.model(options.read(Path("b"))).samples == 1
 
 
 def test_one_table_of_one_layer_and_two_with_a_refined_q(here, monkeypatch, capsys):
@@ -468,7 +471,10 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
         (["--net", "two-layer", "--beta", "0.5"], r"layer: expected --beta 1, got 0.5"),
         (["--net", "two-layer", "--warmup", "3"], r"layer: expected --warmup 0, got 3"),
         (["--iwae", "5", "--beta", "2"], r"--iwae: expected --beta 1, got 2; leave one"),
-        (["--folder", "pictures.npy"], r"pictures.npy"),
+        (["--folder", "pictures.npy"], r"pictures.npy: cannot be made .* choose another folder"),
+        (["--folder", "x" * 300], r"File name too long: x+/.*; name a shorter one"),
+        (["--data", "one.npz"], r"one.npz: expected at least 2 images in 'test', .* got 1; add"),
+        (["--warmup", "3", "--epochs", "2"], r"--warmup: expected at most as many as --epochs, 2"),
         (
             ["--lr", "1e30"],
             r"fit: .* at step .* of epoch .* Try a smaller lr than 1e\+30, --clip 1",
@@ -478,8 +484,11 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
 )
 def test_errors_of_train(words, says, here, capsys):
     np.save("bad.npy", np.full((5, 4, 4), 9))
+    pixels = np.load("pictures.npy")
+    np.savez("one.npz", train=pixels, test=pixels[:1])
     given = ["--data", "pictures", "--folder", "run", "--device", "cpu", *words]
     assert re.search(says, error(capsys, "train", *given))
+    assert not Path("run/settings.json").exists() or says.startswith("fit: ")
 
 
 @pytest.mark.parametrize(
@@ -489,16 +498,114 @@ def test_errors_of_train(words, says, here, capsys):
         (["run"], r"invalid choice: 'run' .*'?train'?, '?evaluate'?, '?sample'?"),
         (["train"], r"required: --folder; python -m vaelib train --help lists what there is"),
         (["train", "--folder", "a", "--epoch", "3"], r"unrecognized arguments: --epoch 3"),
-        (["train", "--folder", "a", "--epochs", "0"], r"--epochs: .*whole number ≥ 1, got '0'"),
+        (
+            ["train", "--folder", "a", "--epochs", "0"],
+            r"--epochs: .*number from 1 to 1,000,000,000, got '0'",
+        ),
         (["train", "--folder", "a", "--lr", "0"], r"--lr: expected a number > 0, got '0'"),
         (["train", "--folder", "a", "--lr", "nan"], r"--lr: expected a number > 0, got 'nan'"),
         (["train", "--folder", "a", "--beta", "x"], r"--beta: expected a number ≥ 0, got 'x'"),
         (["train", "--folder", "a", "--net", "cnn"], r"--net: invalid choice: 'cnn'"),
+        (["train", "--folder", "a", "--lr", "3e-3s"], r"--lr: expected a number > 0, got '3e-3s'"),
+        (["train", "--folder", ""], r"--folder: expected a name, got ''; '.' is this folder"),
+        (["train", "--folder", "a", "--data", " "], r"--data: expected a name, got ' '"),
+        (["evaluate", ""], r"RUN: expected a name, got ''"),
+        (["evaluate", "a", "--data", ""], r"--data: expected a name, got ''"),
+        (["evaluate", "a", "--json", ""], r"--json: expected a name, got ''"),
+        (["sample", "a", "--out", ""], r"--out: expected a name, got ''"),
+        (["sample", "a", "--npz", ""], r"--npz: expected a name, got ''"),
         (["evaluate", "--samples", "5"], r"required: RUN"),
     ],
 )
 def test_a_command_line_that_cannot_be_read(words, says, capsys):
     assert re.search(says, error(capsys, *words, code=2))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+def test_every_whole_number_has_an_end(command, capsys):
+    """Twenty digits do not fit into torch's integers; its words for that are lines of C++."""
+    actions = options.parser()._subparsers._group_actions[0].choices[command]._actions
+    whole = [a.option_strings[0] for a in actions if a.type and type(a.type("7")) is int]
+    assert len(whole) == {"train": 10, "evaluate": 3, "sample": 2}[command]
+    run = ["--folder", "a"] if command == "train" else ["a"]
+    for flag in whole:
+        line = error(capsys, command, *run, flag, "9" * 20, code=2)
+        says = (
+            r"expected a whole number from [012] to (1,000,000(,000)?|18,446,744,073,709,551,615)"
+        )
+        assert re.search(rf"{flag}: {says}, got '9+'", line)
+
+
+def test_the_first_and_the_last_seed(here):
+    for seed in (0, 2**64 - 1):
+        trained(f"run{seed}", "--seed", str(seed), "--patience", "3")
+        assert main(["sample", f"run{seed}", "--seed", str(seed)]) == 0
+
+
+# For each field what is none of its values: of another type, and out of its range.
+ALTERED = {
+    "data": [3, ""],
+    "net": [["mlp"], "foo"],
+    "hidden": [8, [0]],
+    "latent": ["2", -1],
+    "spread": ["1", 0.0],
+    "likelihood": [None, "poisson"],
+    "prior": [{}, "uniform"],
+    "components": [2.5, 0],
+    "iwae": ["5", 0],
+    "beta": [None, -1.0],
+    "epochs": [[2], 10**20],
+    "batch_size": [None, 0],
+    "lr": ["fast", float("nan")],
+    "warmup": [True, -1],
+    "clip": [[], 0],
+    "precision": [32, "float16"],
+    "compile": [1, "yes"],
+    "patience": [False, 0],
+    "seed": [0.5, 2**64],
+    "device": [0, "tpu"],
+    "height": ["8", 0],
+    "width": [None, 10**9],
+    "held_out": [5, ""],
+}
+
+
+def test_altered_settings_are_told_by_file_and_field(here, capsys):
+    trained()
+    file = Path("run/settings.json")
+    content = json.loads(file.read_text())
+    assert ALTERED.keys() == settings.Settings.__dataclass_fields__.keys()
+    for name, values in ALTERED.items():
+        for value in values:
+            file.write_text(json.dumps(content | {name: value}))
+            said = (
+                rf"^run/settings\.json: {name}: (expected|invalid choice).* bring back what train"
+            )
+            with pytest.raises(ValueError, match=said):
+                options.read(Path("run"))
+    resume = ["train", "--resume", "--folder", "run"]
+    for words in (["sample", "run"], ["evaluate", "run"], resume):
+        assert error(capsys, *words).startswith("vaelib: error: run/settings.json: held_out: ")
+    # Of more, and of fewer.
+    for change in (content | {"depth": 3}, {k: v for k, v in content.items() if k != "beta"}):
+        file.write_text(json.dumps(change))
+        assert re.search("(depth|beta) should be there, or", error(capsys, "sample", "run"))
+    for nested in ("[" * 100_000, '{"a":' * 100_000):
+        file.write_text(nested)
+        assert "run/settings.json: not the settings of a run" in error(capsys, "sample", "run")
+    # Each by itself could be, and not with the checkpoint.
+    for change in ({"latent": 3}, {"hidden": []}, {"height": 4}, {"net": "linear", "hidden": []}):
+        file.write_text(json.dumps(content | change))
+        assert "bring back the settings.json that belongs to it" in error(capsys, "sample", "run")
+        line = error(capsys, *resume)
+        assert "belongs to another run" in line or "bring back the old file" in line
+    # Or with one another.
+    for change, says in (({"warmup": 9}, "--warmup: "), ({"net": "linear"}, "--net linear: ")):
+        file.write_text(json.dumps(content | change))
+        for words in (["sample", "run"], resume):
+            assert f"run/settings.json: {says}" in error(capsys, *words)
+    file.write_text(json.dumps(content))
+    assert main(["sample", "run"]) == 0
 
 
 def test_errors_of_evaluate_and_sample(here, capsys):
@@ -528,6 +635,53 @@ def test_a_damaged_checkpoint(here, capsys):
         assert "checkpoint.safetensors: not a whole safetensors file" in error(capsys, *command)
     file.unlink()
     assert "No such file or directory: run/checkpoint" in error(capsys, "sample", "run")
+
+
+def test_a_header_that_is_none(here, capsys):
+    trained()
+    file = Path("run") / checkpoint.NAME
+    for header in (b"null", b"[]", b'{"__metadata__":null}', b"[" * 100_000, b"\xff"):
+        file.write_bytes(len(header).to_bytes(8, "little") + header)
+        for words in (["sample", "run"], ["train", "--resume", "--folder", "run"]):
+            assert f"{file}: " in error(capsys, *words)
+
+
+def test_a_checkpoint_that_lacks_something_though_its_hash_fits(here, capsys):
+    """Each part of it is left out or spoiled, and the file written as vaelib writes it."""
+    words = ["--data", "pictures.npy", "--folder", "run", "--patience", "3", "--quiet"]
+    assert main(["train", *words, *SMALL[2:], "--net", "linear"]) == 0
+    file = Path("run") / checkpoint.NAME
+    whole = file.read_bytes()
+    tensors, about = checkpoint.read(file)
+    resume, draw = ["train", "--resume", "--folder", "run"], ["sample", "run"]
+    parts = ["model.decoder.0.bias", "optimizer.0.step", "optimizer.1.exp_avg", "epoch_start"]
+    parts += ["losses", "generator.own", "generator.cpu", "best.decoder.0.bias"]
+    bias, last = tensors["best.decoder.0.bias"], about["history"][-1]
+    nan, missing = bias * math.nan, object()
+    changes = [
+        *(({part: missing}, {}, resume) for part in parts),
+        *(({part: torch.zeros(2, 3, 5)}, {}, resume) for part in parts),
+        *(({"best.decoder.0.bias": value}, {}, draw) for value in (nan, missing, bias[:9])),
+        ({"model.decoder.0.bias": nan}, {}, resume),
+        ({"optimizer.99.step": torch.tensor(1.0)}, {}, resume),
+        *(({}, {name: missing}, resume) for name in about),
+        *(({}, {name: None}, draw) for name in about),
+        *(({}, {"history": value}, resume) for value in ([{"epoch": 1}], [3])),
+        ({}, {"history": [last | {"loss": "low"}]}, resume),
+        *(({}, {name: 9}, resume) for name in ("position", "best_epoch")),
+    ]
+    for other_tensors, other_about, command in changes:
+        parts, said = tensors | other_tensors, about | other_about
+        checkpoint.save(
+            file,
+            {name: t for name, t in parts.items() if t is not missing},
+            {name: value for name, value in said.items() if value is not missing},
+        )
+        before = file.read_bytes()
+        assert f"{file}: " in error(capsys, *command)
+        assert file.read_bytes() == before
+    file.write_bytes(whole)
+    assert main([*resume, "--quiet"]) == 0
 
 
 @contextmanager
@@ -560,6 +714,26 @@ def test_a_full_disk(here, unchecked, capsys):
         assert not list(here.glob("a.*"))
 
 
+def test_a_folder_that_cannot_be_written_to_is_not_told_to_make_room(here, capsys, monkeypatch):
+    trained()
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(checkpoint.os, "open", refuse)  # root, as some run tests, may do all
+    for words in (["sample", "run"], ["train", "--data", "pictures", "--folder", "new"]):
+        line = error(capsys, *words)
+        assert "Permission denied" in line
+        assert "room" not in line
+        assert re.search("make the folder writable|choose another folder", line)
+    monkeypatch.undo()
+    monkeypatch.setattr("builtins.open", refuse)
+    line = error(capsys, "train", "--data", f"{here}/pictures.npy", "--folder", f"{here}/new")
+    assert line.endswith(
+        f"Permission denied: {here}/pictures.npy; get the right to use it, or name another\n"
+    )
+
+
 @pytest.mark.parametrize(
     "cause",
     [
@@ -577,15 +751,68 @@ def test_too_little_memory(cause, here, capsys, monkeypatch):
     assert line.startswith("vaelib: error: not enough memory; use smaller images, a smaller")
 
 
-def test_what_nobody_expected_keeps_its_traceback(here, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError, KeyError])
+def test_what_nobody_expected_keeps_its_traceback(kind, here, monkeypatch):
     def broken(*_, **__):
-        raise RuntimeError("a mistake of ours")
+        raise kind("a mistake of ours")
 
     monkeypatch.setattr(train, "fit", broken)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
+    with pytest.raises(kind, match="a mistake of ours"):
         main(["train", "--data", "pictures", "--folder", "run", "--quiet"])
 
 
 def test_quiet_prints_nothing(here, capsys):
     trained()
     assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_does_not_hide_what_was_done_to_the_images(here, capsys):
+    Image.new("RGB", (8, 8), (250, 3, 3)).save("pictures/red.png")
+    trained()
+    assert capsys.readouterr() == ("", "vaelib: note: colour was turned to grey\n")
+    np.save("pictures.npy", np.load("pictures.npy") / 255)
+    trained("run2", "--data", "pictures.npy")
+    assert "note: grey values in [0, 1] were rounded to 256" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_a_line_too(here, capsys, monkeypatch):
+    def warns(*_, **__):
+        warnings.warn("this machine\nhas no locks; run again with resume=True", stacklevel=1)
+        raise ValueError("and no room")
+
+    monkeypatch.setattr(train, "fit", warns)
+    assert main(["train", "--data", "pictures", "--folder", "run", "--quiet"]) == 1
+    assert capsys.readouterr().err == (
+        "vaelib: warning: this machine has no locks; run again with --resume\n"
+        "vaelib: error: and no room\n"
+    )
+
+
+def test_ctrl_c_while_torch_is_imported(tmp_path):
+    """By a torch that presses it, and takes the exception for one of its own."""
+    press = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    input()\n"
+    (tmp_path / "torch.py").write_text(press + "except KeyboardInterrupt:\n    1 / 0\n")
+    path = f"{tmp_path}{os.pathsep}{Path(__file__).parent.parent}"
+    child = subprocess.run(
+        [sys.executable, "-m", "vaelib", "sample", "run"],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (130, "", "vaelib: stopped\n")
+
+
+def test_nobody_reads_what_is_printed(here):
+    """As of ``python -m vaelib sample run | true``."""
+    trained()
+    reads, writes = os.pipe()
+    os.close(reads)
+    child = start(COMMANDS[2], stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    _, problems = child.communicate()
+    says = "vaelib: error: Broken pipe; nobody reads what is printed any more; print into a file\n"
+    assert (child.returncode, problems) == (1, says)

@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -114,10 +113,10 @@ def read(folder: Path) -> Settings:
     """The settings in a run's folder, each of which its option would take.
 
     Raises:
-        FileNotFoundError: as `settings.read`.
-        ValueError: as `settings.read`, and if a value is none of its option's; names both.
+        FileNotFoundError: if there are none.
+        ValueError: if the file is damaged, or a value is none that its option takes; names both.
     """
-    values = asdict(settings.read(folder))
+    values = settings.values(folder)
     command = _FileParser(argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False)
     _train(command)
     command.add_argument("--height", type=_whole(1, SIZE))
@@ -149,7 +148,8 @@ class _FileParser(argparse.ArgumentParser):
     """Of values that come from a file."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message.removeprefix("argument --"))
+        name, colon, rest = message.removeprefix("argument --").partition(": ")
+        raise ValueError(f"{name.replace('-', '_')}{colon}{rest}")
 
 
 def _train(command: argparse.ArgumentParser) -> None:

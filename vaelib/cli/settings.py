@@ -49,8 +49,8 @@ def write(folder: Path, settings: Settings) -> None:
     checkpoint.write(folder / NAME, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def read(folder: Path) -> Settings:
-    """What a folder's ``settings.json`` says.
+def values(folder: Path) -> dict[str, Any]:
+    """What a folder's ``settings.json`` says of each field, whatever that is (see `options.read`).
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -67,7 +67,10 @@ def read(folder: Path) -> Settings:
         if content.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         content.pop("vaelib")
-        return Settings(**content)
+        if content.keys() != Settings.__dataclass_fields__.keys():
+            names = content.keys() ^ Settings.__dataclass_fields__.keys()
+            raise ValueError(f"{', '.join(sorted(names))} should be there, or should not")
+        return content
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not the settings of a run of this version ({error}); take another copy, or "

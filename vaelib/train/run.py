@@ -165,7 +165,7 @@ class Run:
                 raise ValueError("it is at a place that it does not have")
         except CheckpointError:
             raise
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise checkpoint.incomplete(path, f"{type(error).__name__}: {error}") from error
         checkpoint.load_into(self.model, checkpoint.part(tensors, "model."), path)
         groups = self.optimizer.state_dict()["param_groups"]
