@@ -497,7 +497,14 @@ def test_errors_of_train(words, says, here, capsys):
         ([], r"required: command; python -m vaelib --help lists"),
         (["run"], r"invalid choice: 'run' .*'?train'?, '?evaluate'?, '?sample'?"),
         (["train"], r"required: --folder; python -m vaelib train --help lists what there is"),
-        (["train", "--folder", "a", "--epoch", "3"], r"unrecognized arguments: --epoch 3"),
+        (
+            ["train", "--folder", "a", "--epoch", "3"],
+            r"unrecognized arguments: --epoch 3 \(did you mean --epochs\?\); .* train --help",
+        ),
+        (
+            ["sample", "a", "--qqq"],
+            r"unrecognized arguments: --qqq; python -m vaelib sample --help",
+        ),
         (
             ["train", "--folder", "a", "--epochs", "0"],
             r"--epochs: .*number from 1 to 1,000,000,000, got '0'",
@@ -612,11 +619,13 @@ def test_errors_of_evaluate_and_sample(here, capsys):
     line = error(capsys, "evaluate", "nowhere")
     assert line.startswith("vaelib: error: nowhere/settings.json: not found; expected the --folder")
     trained()
+    assert "expected each run once" in error(capsys, "evaluate", "run", "./run")
     assert "ends in .png" in error(capsys, "sample", "run", "--out", "a.jpg")
     assert "ends in .npz" in error(capsys, "sample", "run", "--npz", "a")
     line = error(capsys, "sample", "run", "--out", "pictures.npy/a.png")
     assert "could not write" in line
     assert "choose another place" in line
+    assert "room" not in line
     file = Path("run/settings.json")
     for content in ("{", "[]", "{}", file.read_text().replace("vaelib run 1", "vaelib run 9")):
         file.write_text(content)
@@ -634,7 +643,9 @@ def test_a_damaged_checkpoint(here, capsys):
     ):
         assert "checkpoint.safetensors: not a whole safetensors file" in error(capsys, *command)
     file.unlink()
-    assert "No such file or directory: run/checkpoint" in error(capsys, "sample", "run")
+    line = error(capsys, "sample", "run")
+    assert "run: has no checkpoint.safetensors yet" in line
+    assert "python -m vaelib train --folder run --resume goes on" in line
 
 
 def test_a_header_that_is_none(here, capsys):

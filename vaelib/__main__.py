@@ -1,5 +1,6 @@
 """``python -m vaelib train | evaluate | sample``: see `vaelib.cli`."""
 
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ if __name__ == "__main__":
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # else ± and a file's name may be what a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal can show ± or a file's name
             stream.reconfigure(errors="backslashreplace")
     try:
         code = main()

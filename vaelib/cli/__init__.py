@@ -103,7 +103,7 @@ def _one_line(error: BaseException) -> str:
         text = error.strerror
         if error.filename is not None:
             text += f": {error.filename}"
-        if error.strerror == os.strerror(error.errno) and error.errno in REMEDIES:
+        if error.errno in REMEDIES and error.strerror == os.strerror(error.errno):
             text += f"; {REMEDIES[error.errno]}"
     return _in_options(text)
 

@@ -164,6 +164,10 @@ def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE)
 def evaluate(given: dict[str, Any]) -> None:
     """Print one table of all runs, on the same held-out images."""
     folders = [Path(run) for run in given["runs"]]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(
+            f"evaluate {shlex.join(given['runs'])}: expected each run once; leave the second out"
+        )
     all_settings = [options.read(folder) for folder in folders]
     ours = all_settings[0]
     for folder, other in zip(folders, all_settings, strict=True):
@@ -249,6 +253,11 @@ def _rebuilt(folder: Path, ours: Settings) -> VAE | TwoLayerVAE:
 def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE | TwoLayerVAE:
     """The model of a run, with its weights."""
     model = _rebuilt(folder, ours)
+    if not (folder / checkpoint.NAME).exists():
+        raise FileNotFoundError(
+            f"{folder}: has no {checkpoint.NAME} yet, which train writes at the end of each epoch; "
+            f"python -m vaelib train --folder {shlex.quote(str(folder))} --resume goes on"
+        )
     about = training.load(model, folder)
     if not about["finished"]:
         done = len(about["history"])

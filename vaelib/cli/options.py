@@ -1,6 +1,7 @@
 """What can be asked for: the commands and their options, with unit, range and default of each."""
 
 import argparse
+import difflib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"vaelib: error: {message}; {self.prog} --help lists what there is\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but a command's own parser refuses what it does not know, by its prog."""
+        read, rest = super().parse_known_args(args, namespace)
+        if rest:
+            near = difflib.get_close_matches(rest[0], self._option_string_actions, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return read, rest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -416,7 +426,7 @@ def _list(widths: list[int]) -> str:
 
 
 def _name(word: str) -> str:
-    if not word.strip():  # Path("") is the current folder
+    if not word.strip() or "\0" in word:  # Path("") is the current folder
         raise argparse.ArgumentTypeError(f"expected a name, got {word!r}; '.' is this folder")
     return word
 

@@ -71,8 +71,11 @@ def write(path: Path, content: bytes) -> None:
 
 def remedy(error: OSError) -> str:
     """What to do about a file that cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "make room" if full else "make the folder writable"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "make room"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "look at what is in its place"
 
 
 def replace(path: Path, content: bytes) -> None:

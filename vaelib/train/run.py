@@ -181,8 +181,8 @@ class Run:
         """Adam's state, by the number of a parameter; raises unless it is that of our model's."""
         moments: dict[int, dict[str, Tensor]] = {}
         for name, t in tensors.items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = t
+            number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = t
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         for index, state in moments.items():
             shape = weights[index].shape
