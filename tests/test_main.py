@@ -809,6 +809,7 @@ def test_ctrl_c_while_torch_is_imported(tmp_path):
         [sys.executable, "-m", "vaelib", "sample", "run"],
         env=os.environ | {"PYTHONPATH": path},
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else a shell's & ignores
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -13,10 +13,12 @@ def _stop(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _stop)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is not signal.SIG_IGN:  # a shell's job in the background
+        signal.signal(signal.SIGINT, _stop)
     from vaelib.cli import main  # here, because it imports torch, which takes seconds
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal can show ± or a file's name
             stream.reconfigure(errors="backslashreplace")
