@@ -32,7 +32,7 @@ RUN = """async ([source, data, layers, precision, images, points]) => {
     frames.push(performance.now() - start);
     return found;
   });
-  const frame = frames.sort((a, b) => a - b)[images.length >> 1];
+  const frame = Math.min(...frames);  // what else runs on the machine can only add to it
   return {
     values, frame,
     decoded: points.map((z) => [...network.decode(z)].map(page.sigmoid)),
