@@ -76,7 +76,7 @@ def test_wrong_answers_are_rejected_and_named(name, answers_table):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_right_answers_are_accepted(name):
-    accept(name, range(20))
+    accept(name, range(10))
 
 
 @exercise(truth=lambda x: x.sum(-1), mistakes={})

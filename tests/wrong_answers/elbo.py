@@ -194,9 +194,14 @@ def pixels_mean_probability(x, logits):
     return torch.logsumexp(each, dim=-1) - math.log(each.shape[-1])
 
 
-@wrong("bernoulli_log_likelihood", says="continuous Bernoulli")
+@wrong("bernoulli_log_likelihood", says="the continuous Bernoulli")
 def pixels_continuous(x, logits):
     return likelihood.ContinuousBernoulli()(logits).log_prob(x)
+
+
+@wrong("bernoulli_log_likelihood", says="torch's continuous Bernoulli")
+def pixels_continuous_by_torch(x, logits):
+    return torch.distributions.ContinuousBernoulli(logits=logits).log_prob(x).sum(-1)
 
 
 @wrong("bernoulli_log_likelihood", says="bits")

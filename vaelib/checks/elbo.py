@@ -16,6 +16,8 @@ from torch.distributions import (
 )
 from torch.nn.functional import logsigmoid, softplus
 
+from vaelib.likelihood import TruncatedExponential
+
 from .exercise import Draw, exercise
 
 __all__ = [
@@ -111,6 +113,10 @@ def _added(eps: float) -> Callable[[Tensor, Tensor], Tensor]:
             x * a.log() + (1 - x) * (1 - a).log()
         ).sum(-1),
         "this is the continuous Bernoulli, a density for grey pixels; these are 0 or 1": (
+            lambda x, a: TruncatedExponential(a).log_prob(x).sum(-1)
+        ),
+        # At large logits torch's is another function, and no density.
+        "this is torch's continuous Bernoulli, for grey pixels; these are 0 or 1": (
             lambda x, a: ContinuousBernoulli(logits=a, validate_args=False).log_prob(x).sum(-1)
         ),
         "binary_cross_entropy cuts each pixel at −100 nats: the form with logits does not": (
