@@ -67,8 +67,8 @@ class Likelihood(nn.Module):
             generator: source of the randomness, where there is any, on the device of ``pixels``.
 
         Returns:
-            x in the support, float32 of the same shape: drawn afresh from {0, 1} for `Bernoulli`,
-            the nearest of its levels for `Categorical`, v / 255 for the others.
+            x in the support, float32 of the same shape. It is drawn afresh from {0, 1} for
+            `Bernoulli`, the nearest of its levels for `Categorical`, v / 255 for the others.
 
         Raises:
             TypeError: if the pixels are not ``uint8``.
@@ -161,7 +161,7 @@ class TruncatedExponential(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        r"""Of x: $1/|\ell|$ from the favoured edge where the logit is large."""
+        r"""The mean of x, $1/|\ell|$ from the favoured edge where the logit is large."""
         low, high, near = _split(_rate(self.logits))
         series = 0.5 - low * _polynomial(low.square(), [2 * k * c for k, c in _SERIES])
         distance = torch.where(near, series, 1 / high + torch.exp(-high) / torch.expm1(-high))
@@ -169,7 +169,7 @@ class TruncatedExponential(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        r"""Of x: 1/12 at a logit of 0, $1/\ell^2$ at a large one."""
+        r"""The variance of x, 1/12 at a logit of 0 and $1/\ell^2$ at a large one."""
         low, high, near = _split(_rate(self.logits))
         series = _polynomial(low.square(), [2 * k * (2 * k - 1) * c for k, c in _SERIES])
         far = high**-2 - torch.exp(-high) / torch.expm1(-high).square()

@@ -71,7 +71,7 @@ class Exercise:
         draw: From a `Draw`, the inputs of each case: a mapping from the name of an input to a
             tensor in float64 or to anything else. Several shapes, with axes of different sizes, one
             of them with a single datum (and one latent, where a result has latents), for an answer
-            that ends in `.squeeze()`; no parameter at a value where mistakes hide (logvar = 0,
+            that ends in ``.squeeze()``; no parameter at a value where mistakes hide (logvar = 0,
             σ² = 1); and extreme values.
         truth: The right answer, written in another way than the solution, for float64. Its
             parameters are called as in the task: messages use their names.

@@ -115,7 +115,7 @@ class DeepLatentModel(ObservationModel):
         return DiagonalNormal(self._zeros, self._zeros) if self._prior is None else self._prior()
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) = log p(z) + log p(x | z), in nats; shapes, errors as `log_likelihood`."""
+        """log p(x, z) = log p(z) + log p(x | z), in nats; shapes, errors as ``log_likelihood``."""
         log_likelihood = self.log_likelihood(x, z)  # first, as it looks at the shapes
         return self.prior.log_prob(z) + log_likelihood
 
