@@ -31,6 +31,7 @@ OF_THE_CPU = {
     "test_packaging": "it reads files",
     "test_plots": "pictures are drawn from main memory",
     "test_retraining": "a page trains on the CPU",
+    "test_sabotage": "it reads files",
     "test_soak": "many seeds of what others try with one",
     "test_sweep": "it repeats a recorded run of a CPU",
     "test_train_resume.py::test_killed": "its processes fork, which CUDA does not survive",
