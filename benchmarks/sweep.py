@@ -31,6 +31,8 @@ STORED = ROOT / "vaelib" / "results"
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)
+# How the chapter trains all of its models.
+TRAINING = {"lr": 3e-3, "batch_size": 64, "progress": False}
 # Of the plane's spread: how far apart two pictures are decoded.
 DISTANCES = (0.05, 0.1, 0.2, 0.5, 1.0)
 # What q is held at where only the noise is kept: the median of the chapter's VAE, rounded.
@@ -47,15 +49,7 @@ def train_point(*, beta: float, latent: int, seed: int) -> dict:
         nets.MLPDecoder(latent, 784),
         beta=beta,
     )
-    train.fit(
-        model,
-        digits.train,
-        epochs=24,
-        lr=3e-3,
-        batch_size=64,
-        generator=generator,
-        progress=False,
-    )
+    train.fit(model, digits.train, epochs=24, generator=generator, **TRAINING)
     x = data.binarize(digits.test, generator=torch.Generator().manual_seed(1000))
     result = evaluate.elbo(model, x, samples=10, generator=generator)
     z = torch.randn(6, latent, generator=torch.Generator().manual_seed(2000))
@@ -87,15 +81,7 @@ def neighbour_point(*, seed: int) -> dict:
     point: dict = {"seed": seed}
     for name, model in models.items():
         generator = torch.Generator().manual_seed(seed)
-        train.fit(
-            model,
-            digits.train,
-            epochs=25,
-            lr=3e-3,
-            batch_size=64,
-            generator=generator,
-            progress=False,
-        )
+        train.fit(model, digits.train, epochs=25, generator=generator, **TRAINING)
         with torch.no_grad():
             codes = [
                 model.encode(data.binarize(images, generator=generator))
@@ -143,13 +129,7 @@ def continuity_point(*, kl: bool, noise: bool, seed: int) -> dict:
         encoder if kl else HeldScale(encoder), decoder, beta=float(kl)
     )
     train.fit(
-        model,
-        digits.train,
-        epochs=25,
-        lr=3e-3,
-        batch_size=64,
-        generator=torch.Generator().manual_seed(seed),
-        progress=False,
+        model, digits.train, epochs=25, generator=torch.Generator().manual_seed(seed), **TRAINING
     )
     x = data.binarize(digits.test, generator=torch.Generator().manual_seed(1000))
     direction = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(2000))

@@ -592,7 +592,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: a grey pixel's slope at a logit of 0 is that of |logit|",
-        "vaelib/likelihood.py",
+        "vaelib/pixels.py",
         swap(
             "-(down * value + up * (1 - value)) - _log_mean_decay(up + down)",
             "-(down * value + up * (1 - value)) - _log_mean_decay(self.logits.abs())",
@@ -602,7 +602,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: a grey pixel's series used where it does not hold",
-        "vaelib/likelihood.py",
+        "vaelib/pixels.py",
         swap("near = a < 0.5", "near = a < 5.0"),
         unit("likelihood::test_a_grey_pixels_density_integrates_to_one_at_every_logit"),
         "at_every_logit",
@@ -654,7 +654,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: grey levels without their normalizing constant",
-        "vaelib/likelihood.py",
+        "vaelib/pixels.py",
         swap("return chosen - self.logits.logsumexp(-1)", "return chosen"),
         unit("likelihood"),
         "test_",

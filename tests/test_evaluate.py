@@ -8,10 +8,10 @@ import torch
 from test_vae import linear_vae_at_optimum
 
 from vaelib import evaluate, nets
-from vaelib.evaluate.encoder import evaluation_mode
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import LinearGaussian
 from vaelib.likelihood import Gaussian
+from vaelib.nets import evaluation_mode
 from vaelib.prior import Mixture
 from vaelib.vae import VAE
 

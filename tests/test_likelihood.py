@@ -17,9 +17,8 @@ from vaelib.likelihood import (
     Categorical,
     ContinuousBernoulli,
     Gaussian,
-    GreyLevel,
-    TruncatedExponential,
 )
+from vaelib.pixels import GreyLevel, TruncatedExponential
 from vaelib.vae import VAE
 
 D = torch.float64

@@ -6,14 +6,15 @@ numbers mean is decided in `vaelib.vae`. Any module of yours will do that keeps 
 attributes ``pixels`` and ``latent``.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from numbers import Integral, Real
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from vaelib.arguments import require_network, require_number, require_sizes, shown
 
 __all__ = [
     "MLP",
@@ -27,73 +28,34 @@ __all__ = [
 ]
 
 
-def require_sizes(where: str, **sizes: object) -> None:
-    """Raise unless each is a whole number of at least 1; True, 2.0 and "2" are none."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral):
-            raise TypeError(
-                f"{where}: expected {name} as a whole number, 2 say, got {_shown(size)}"
-            )
-        if size < 1:
-            raise ValueError(f"{where}: expected {name} of at least 1, got {size}")
-
-
-def require_number(where: str, name: str, value: object, *, least: float = -math.inf) -> None:
-    """Raise unless it is a finite real number of at least ``least``; True and "2" are none."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{where}: expected {name} as a number, got {_shown(value)}")
-    if not (math.isfinite(value) and float(value) >= least):
-        bound = "" if least == -math.inf else f" of at least {least:g}"
-        raise ValueError(f"{where}: expected {name} as a finite number{bound}, got {value}")
-
-
-def require_network(where: str, name: str, network: object, *attributes: str) -> None:
-    """Raise unless it is a module with these sizes."""
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"{where}: expected {name} as a torch.nn.Module, got {_shown(network)}; "
-            f"vaelib.nets has some"
-        )
-    for attribute in attributes:
-        if not hasattr(network, attribute):
-            raise TypeError(
-                f"{where}: expected {name} with an integer attribute `{attribute}`, got "
-                f"{type(network).__name__} without one; set {name}.{attribute} = …"
-            )
-        require_sizes(where, **{f"{name}.{attribute}": getattr(network, attribute)})
-
-
-def require_match(where: str, **sizes: int | None) -> None:
-    """Raise if sizes of two networks that must be equal are not; those not known are None."""
-    known = {name.replace("__", "."): size for name, size in sizes.items() if size is not None}
-    if len(set(known.values())) > 1:
-        got = " and ".join(f"{name}={size}" for name, size in known.items())
-        raise ValueError(
-            f"{where}: expected networks that fit together, got {got}; build them for one size"
-        )
-
-
-def _shown(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
-
-
 def _require_layers(
     where: str, widths: object, activation: object, *, name: str = "hidden"
 ) -> Sequence[int]:
     """The widths of layers, if that is what they are, and the activation is one to make."""
     if isinstance(widths, str) or not isinstance(widths, Sequence):
         raise TypeError(
-            f"{where}: expected {name} as a sequence of widths, (400, 400) say, got "
-            f"{_shown(widths)}"
+            f"{where}: expected {name} as a sequence of widths, (400, 400) say, got {shown(widths)}"
         )
     for number, width in enumerate(widths):
         require_sizes(where, **{f"{name}[{number}]": width})
     if isinstance(activation, nn.Module) or not callable(activation):
         raise TypeError(
             f"{where}: expected activation as a class, torch.nn.Tanh say, got "
-            f"{_shown(activation)}; each layer makes one of its own"
+            f"{shown(activation)}; each layer makes one of its own"
         )
     return widths
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Without dropout and with fixed batch norms inside; after it, each part's mode as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class MLP(nn.Sequential):

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
+from vaelib.arguments import require_network, require_sizes
 from vaelib.kl import DiagonalNormal
-from vaelib.nets import require_network, require_sizes
 
 __all__ = ["Fixed", "Mixture", "Prior", "VampPrior"]
 

@@ -120,3 +120,33 @@ def test_no_handle_leaves_its_plot(browser, widget, end):
             middle = box[at] + box[size] / 2
             assert plot[at] <= middle <= plot[at] + plot[size]
     context.close()
+
+
+# Points of what is drawn that lie beyond their plot, and at which it is what one would hit there.
+BEYOND = """() => {
+  const found = [];
+  for (const shape of document.querySelectorAll(".vf svg path.line, .vf svg g > circle")) {
+    if (shape.closest(".handle")) continue;
+    const plot = shape.closest("svg").getBoundingClientRect();
+    const length = shape.getTotalLength();
+    for (let i = 0; i <= 200; i += 1) {
+      const at = shape.getPointAtLength((i * length) / 200).matrixTransform(shape.getScreenCTM());
+      const inside = at.x > plot.left - 1 && at.x < plot.right + 1
+        && at.y > plot.top - 1 && at.y < plot.bottom + 1;
+      if (!inside && document.elementsFromPoint(at.x, at.y).includes(shape)) {
+        found.push([shape.tagName, at.x, at.y]);
+        break;
+      }
+    }
+  }
+  return found;
+}"""
+
+
+def test_nothing_is_drawn_beyond_its_plot(browser, widget):
+    """Of DrawDigit's example, whose network is untrained, q is wider than the close-up."""
+    context, page, _ = opened(browser, widget, width=390)
+    page.set_viewport_size({"width": 390, "height": 2500})  # a point off the screen hits nothing
+    settle(page)
+    assert page.evaluate(BEYOND) == []
+    context.close()

@@ -16,7 +16,7 @@ from torch.distributions import (
 )
 from torch.nn.functional import logsigmoid, softplus
 
-from vaelib.likelihood import TruncatedExponential
+from vaelib.pixels import TruncatedExponential
 
 from .exercise import Draw, exercise
 

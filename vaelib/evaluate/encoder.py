@@ -1,14 +1,13 @@
 """What the encoder's q says of held-out data: the mean ELBO with its two terms, active units."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaelib.elbo import Terms
+from vaelib.nets import evaluation_mode
 from vaelib.reparam import reparameterize
 from vaelib.vae import VAE, TwoLayerVAE
 
@@ -44,18 +43,6 @@ class ElboEstimate(NamedTuple):
     def distortion(self) -> float:
         """Minus the mean log p(x | z), the nats per datum that are missing once z is known."""
         return -self.log_likelihood
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout and with fixed batch norms inside; after it, each part's mode as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def require_finite(where: str, **terms: Tensor) -> None:

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaelib.elbo import log_weights
-from vaelib.evaluate.encoder import evaluation_mode, require_finite
+from vaelib.evaluate.encoder import require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate
+from vaelib.nets import evaluation_mode
 from vaelib.reparam import reparameterize
 from vaelib.vae import VAE, TwoLayerVAE
 

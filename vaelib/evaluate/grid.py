@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
-from vaelib.evaluate.encoder import evaluation_mode, require_finite
+from vaelib.arguments import require_sizes
+from vaelib.evaluate.encoder import require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
-from vaelib.nets import require_sizes
+from vaelib.nets import evaluation_mode
 from vaelib.vae import VAE
 
 __all__ = ["GridEvidence", "grid_log_evidence"]

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vaelib.amortized import refine
 from vaelib.elbo import importance_weighted_bound, log_weights
-from vaelib.evaluate.encoder import evaluation_mode, require_finite
+from vaelib.evaluate.encoder import require_finite
 from vaelib.evaluate.evidence import log_evidence
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate
+from vaelib.nets import evaluation_mode
 from vaelib.reparam import reparameterize
 from vaelib.vae import VAE, TwoLayerVAE
 

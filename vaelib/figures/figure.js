@@ -147,6 +147,10 @@ export function button(figure, label, action) {
  */
 export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", ticks = true }) {
   const svg = append(figure.stage, "svg", { role: "img", height });
+  // Of two figures on a page each has its copy of this script: a number would be there twice.
+  const name = `vf-${Math.random().toString(36).slice(2)}`;
+  const opening = append(append(svg, "clipPath", { id: name }), "rect");
+  const inside = { "clip-path": `url(#${name})` };
   const axes = append(svg, "g", { "aria-hidden": "true" });
   const layer = append(svg, "g", { "aria-hidden": "true" });
   const handles = append(svg, "g", { "aria-hidden": "true" });
@@ -175,6 +179,10 @@ export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", tic
     const [left, right] = [self.X(self.x[0]), self.X(self.x[1])];
     const [bottom, top] = [self.Y(self.y[0]), self.Y(self.y[1])];
     append(axes, "path", { class: "axis", d: `M${left} ${top}V${bottom}H${right}` });
+    const edge = 6;  // so much of a dot or a line on the axis itself is seen
+    const sides = { x: left - edge, y: top - edge,
+      width: right - left + 2 * edge, height: bottom - top + 2 * edge };
+    for (const [key, value] of Object.entries(sides)) opening.setAttribute(key, value);
     if (ticks && ticks !== "y") {
       for (const v of nice(self.x, inner() / 45)) {
         const at = { x: self.X(v), y: bottom + 17, "text-anchor": "middle" };
@@ -196,19 +204,19 @@ export function plot(figure, { x, y, height = 260, xlabel = "", ylabel = "", tic
     if (ylabel) append(axes, "text", { x: left + 5, y: top + 8 }).textContent = ylabel;
   }
 
-  /** A curve through points [[x, y], …]. */
+  /** A curve through points [[x, y], …]; what is beyond the axes is not seen, as of areas, dots. */
   self.curve = (points, color, attributes = {}) =>
-    append(layer, "path",
-      { class: "line", stroke: color, "stroke-width": 2.2, d: path(self, points), ...attributes });
+    append(layer, "path", { class: "line", stroke: color, "stroke-width": 2.2,
+      d: path(self, points), ...inside, ...attributes });
   /** The area between the points and y = 0. */
   self.area = (points, color, opacity = 0.3) => {
     const closed = [[points[0][0], 0], ...points, [points.at(-1)[0], 0]];
     const d = path(self, closed) + "Z";
-    return append(layer, "path", { d, fill: color, "fill-opacity": opacity });
+    return append(layer, "path", { d, fill: color, "fill-opacity": opacity, ...inside });
   };
   self.dot = ([u, v], color, radius = 3, attributes = {}) =>
     append(layer, "circle",
-      { cx: self.X(u), cy: self.Y(v), r: radius, fill: color, ...attributes });
+      { cx: self.X(u), cy: self.Y(v), r: radius, fill: color, ...inside, ...attributes });
   self.rect = ([u0, v0], [u1, v1], color, opacity = 1) =>
     append(layer, "rect", {
       x: Math.min(self.X(u0), self.X(u1)), y: Math.min(self.Y(v0), self.Y(v1)),

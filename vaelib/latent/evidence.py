@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
+from vaelib.arguments import require_sizes
 from vaelib.kl.monte_carlo import require_samples
-from vaelib.nets import require_sizes
 
 __all__ = [
     "EvidenceEstimate",

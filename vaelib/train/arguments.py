@@ -4,13 +4,14 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from vaelib.arguments import require_whole
 from vaelib.data import Binarization, binarize
 from vaelib.likelihood import Likelihood
 
@@ -20,10 +21,7 @@ Prepare = Callable[..., Tensor]  # from pixels to data, with generator=
 
 def whole(name: str, value: Any, least: int) -> int:
     """A whole number, NumPy's too."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"fit: expected {name} as a whole number ≥ {least}, got {value!r}")
-    if value < least:
-        raise ValueError(f"fit: expected {name} ≥ {least}, got {value}")
+    require_whole("fit", name, value, least=least)
     return int(value)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelib.data import Binarization
+from vaelib.nets import evaluation_mode
 from vaelib.train import arguments, checkpoint
 from vaelib.train.arguments import Prepare, Schedule
 from vaelib.train.lock import hold
@@ -330,11 +331,9 @@ def _held_out_loss(model: nn.Module, pixels: Tensor | None, prepare: Prepare, mo
         return math.nan
     generator = torch.Generator(pixels.device).manual_seed(0)
     batches = _Batches(model, pixels, prepare, generator)
-    modes = [(module, module.training) for module in model.modules()]
     losses: list[Tensor] = []
     sizes: list[int] = []
-    try:
-        model.eval()
+    with evaluation_mode(model):
         for rows in batches.order(1000):  # drawn so, whatever fits: a draw depends on its size
             batch = batches.draw(rows)
             if not all(t.ndim > 1 and t.shape[-2] == len(rows) for t in batch):
@@ -343,9 +342,6 @@ def _held_out_loss(model: nn.Module, pixels: Tensor | None, prepare: Prepare, mo
                 some = [t[..., start : start + most, :] for t in batch]
                 losses.append(model(*some))
                 sizes.append(len(some[0]))
-    finally:
-        for module, mode in modes:
-            module.training = mode
     weights = torch.tensor(sizes, dtype=torch.float64)
     return (torch.stack(losses).cpu().double() @ weights).item() / len(pixels)
 

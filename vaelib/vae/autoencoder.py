@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaelib.arguments import require_network
 from vaelib.likelihood import Likelihood
-from vaelib.nets import require_network
 from vaelib.vae.model import chosen, require_data, require_fit, require_rows
 
 

@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from vaelib.arguments import require_sizes
 from vaelib.elbo import importance_weighted_bound, importance_weighted_surrogate
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
-from vaelib.nets import require_sizes
 from vaelib.prior import Prior
 from vaelib.reparam import reparameterize, stop_score
 from vaelib.vae.vae import VAE

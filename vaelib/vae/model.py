@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
+from vaelib.arguments import require_match, require_network
 from vaelib.kl import DiagonalNormal
 from vaelib.latent.evidence import require_pair
 from vaelib.likelihood import Bernoulli, Likelihood
-from vaelib.nets import require_match, require_network
 from vaelib.prior import Fixed, Prior
 
 

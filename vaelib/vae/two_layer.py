@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vaelib.arguments import require_match, require_network, require_sizes
 from vaelib.elbo import importance_weighted_bound
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
-from vaelib.nets import require_match, require_network, require_sizes
 from vaelib.reparam import reparameterize
 from vaelib.vae.model import ObservationModel, require_fit, require_rows
 

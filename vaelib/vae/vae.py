@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MixtureSameFamily, MultivariateNormal, kl_divergence
 
+from vaelib.arguments import require_number
 from vaelib.elbo import Terms
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
-from vaelib.nets import require_number
 from vaelib.prior import Prior
 from vaelib.reparam import reparameterize
 from vaelib.vae.model import DeepLatentModel, require_fit, require_rows
