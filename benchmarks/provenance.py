@@ -12,7 +12,7 @@ import torch
 import vaelib
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "vaelib" / "results"
+RESULTS = ROOT / "vaelib" / "course" / "results"
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
@@ -51,7 +51,7 @@ def origin(command: str, device: torch.device, *, commit: str | None = None) -> 
         commit: of the source, where it is a copy without git's folder.
     """
     # Records are written while the source stays as it is.
-    status = _said_by("git", "status", "--porcelain", "--", ".", ":!vaelib/results")
+    status = _said_by("git", "status", "--porcelain", "--", ".", ":!vaelib/course/results")
     return {
         "command": f"python {command}",
         "commit": commit or _said_by("git", "rev-parse", "--short", "HEAD"),

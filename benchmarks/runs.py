@@ -17,9 +17,9 @@ test images, binarized once, from 5,000 samples each.
 
 networks: an MLP and a convolutional network on the digits that come with the package.
 
-They are stored in vaelib/results/runs-cpu.json or runs-cuda.json after each piece. So a run that is
-cut leaves what it has made, and the same command goes on from there. --quick stores nothing without
---out.
+They are stored in vaelib/course/results/runs-cpu.json or runs-cuda.json after each piece. So a run
+that is cut leaves what it has made, and the same command goes on from there. --quick stores nothing
+without --out.
 """
 
 import argparse

@@ -4,8 +4,8 @@
     python benchmarks/sweep.py neighbours      neighbours in the codes, four seeds (5 min)
     python benchmarks/sweep.py continuity      KL and noise, each taken away alone (7 min)
 
-They are stored in vaelib/results, one file for each; with --print they are only printed. Each point
-is one call of a function here; tests/test_sweep.py runs one of them again.
+They are stored in vaelib/course/results, one file for each; with --print they are only printed.
+Each point is one call of a function here; tests/test_sweep.py runs one of them again.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from vaelib import data, evaluate, nets, train
 from vaelib.vae import VAE, Autoencoder
 
 ROOT = Path(__file__).resolve().parent.parent
-STORED = ROOT / "vaelib" / "results"
+STORED = ROOT / "vaelib" / "course" / "results"
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)

@@ -45,7 +45,7 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from learner import ASSIGNMENT, ROOT, chapters, release
-from vaelib import checks
+from vaelib.course import checks
 
 SANDBOX = Path(__file__).resolve().parent / "sandbox.py"
 PACKAGE = Path(checks.__file__).resolve().parents[1]  # the folder of this vaelib

@@ -39,7 +39,8 @@ if importlib.util.find_spec("vaelib") is None:
     {install}"""
 NO_ADDRESS = """\
 raise ModuleNotFoundError(
-        "vaelib is not installed in this Python. In the folder of the course, run: pip install ."
+        "vaelib is not installed in this Python. In the folder of the course, run: "
+        "pip install '.[course]'"
     )"""
 WELCOME = """\
 *This is the learner's copy of a chapter: everything runs, and the exercises near the end are \
@@ -78,7 +79,7 @@ def release(paths: list[Path], course: Path) -> Path:
 def for_learners(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
     """The released notebook in plain Markdown, with an install cell; nbgrader's metadata stay."""
     url = repository()
-    install = f'%pip install --quiet "vaelib @ git+{url}"' if url else NO_ADDRESS
+    install = f'%pip install --quiet "vaelib[course] @ git+{url}"' if url else NO_ADDRESS
     cited: list[str] = []
     cells = [
         nbformat.v4.new_markdown_cell(WELCOME),

@@ -22,8 +22,8 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-import vaelib.plots  # noqa: F401 (with what it brings: what every chapter imports costs no one's time)
-from vaelib import checks
+import vaelib.course.plots  # noqa: F401 (with what it brings: what every chapter imports costs no one's time)
+from vaelib.course import checks
 
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET: a network of its own, with nobody else in it
 LONGEST_TEXT = 2_000  # characters of one cell's output that the feedback shows

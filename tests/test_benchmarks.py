@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vaelib import data
+from vaelib import course, data
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -336,12 +336,12 @@ def test_numbers_of_two_machines_or_sources_are_not_put_together(runs, recorded,
     assert json.loads(path.read_text())["ladder"] == record["ladder"]
 
 
-SHIPPED = sorted((BENCHMARKS.parent / "vaelib" / "results").glob("runs-*.json"))
+SHIPPED = sorted((BENCHMARKS.parent / "vaelib" / "course" / "results").glob("runs-*.json"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_what_ships_was_recorded_whole_and_from_a_clean_tree(path):
-    record = data.recorded(path.stem)
+    record = course.recorded(path.stem)
     assert path.stem == f"runs-{record['device']}"
     assert record["tree_changed"] is False
     assert record["failed"] == {}
@@ -361,7 +361,7 @@ def test_what_ships_was_recorded_whole_and_from_a_clean_tree(path):
 @pytest.mark.soak  # half a minute of training, for numbers that are stored
 def test_a_recorded_network_comes_out_again(runs):
     """Trained again, eager and on whatever machine this is: that moves it by up to 1 nat."""
-    stored = data.recorded("runs-cpu")["networks"][0]
+    stored = course.recorded("runs-cpu")["networks"][0]
     again = runs.network(
         stored["name"],
         data.digits(),

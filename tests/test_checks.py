@@ -10,9 +10,9 @@ import pytest
 import torch
 from wrong_answers import RIGHT, WRONG, Answer
 
-from vaelib import checks
-from vaelib.checks.agreement import close, same_gradients
-from vaelib.checks.exercise import exercise
+from vaelib.course import checks
+from vaelib.course.checks.agreement import close, same_gradients
+from vaelib.course.checks.exercise import exercise
 
 for module in checks.MODULES:
     importlib.import_module(f"wrong_answers.{module.__name__.split('.')[-1]}")

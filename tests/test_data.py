@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaelib import data
+from vaelib import course, data
+from vaelib.course import recordings
 
 IMAGES = "01a649acf97bc53c9bbc1a378d3087f5a8f67ccf25746dab384bcbe11feed658"
 LABELS = "e72996c710bf1af21bb8a23cdd1d782224270379d3bccd54d66aa2c07de97e75"
@@ -192,11 +193,11 @@ def test_a_record_is_read_as_it_is(monkeypatch, tmp_path):
     grey = base64.b64encode(bytes([0, 51, 255] + 781 * [0])).decode()
     for name, record in (("runs-cuda", runs), ("points", {"points": [{"means": grey}, {}]})):
         (tmp_path / "results" / f"{name}.json").write_text(json.dumps(record))
-    monkeypatch.setattr(data, "_PACKAGE", tmp_path)
-    assert data.recorded("runs-cuda") == runs
-    first, second = data.recorded("points")["points"]
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path / "results")
+    assert course.recorded("runs-cuda") == runs
+    first, second = course.recorded("points")["points"]
     torch.testing.assert_close(first["means"][:, :4], torch.tensor([[0.0, 0.2, 1.0, 0.0]]))
     assert first["means"].shape == (1, 784)
     assert second == {}
     with pytest.raises(ValueError, match="no record 'runs-cpu'; there are points, runs-cuda"):
-        data.recorded("runs-cpu")
+        course.recorded("runs-cpu")

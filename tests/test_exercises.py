@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_course import BOOK, CHAPTERS, NOTEBOOKS, PAGES, prose, tags
 
-from vaelib import checks
+from vaelib.course import checks
 
 # What COURSE.md asks for.
 LEAST = {"latent": 5, "amortized": 4, "kl": 4, "elbo": 5, "reparam": 4, "vae": 5, "train": 3}
@@ -81,7 +81,7 @@ def test_the_expected_output_is_what_the_solution_returns(parts, plain_errors):
     try:
         exec(first.source, space)
         for cell in NOTEBOOKS[chapter].cells:
-            if "from vaelib import checks" in cell.source and cell.cell_type == "code":
+            if "from vaelib.course import checks" in cell.source and cell.cell_type == "code":
                 exec(cell.source, space)
         exec(answer.source, space)
         name = answer.metadata.nbgrader.grade_id
@@ -120,7 +120,7 @@ def test_an_answer_uses_only_its_arguments_and_imports(chapter):
     try:
         exec(code[0], space)
         for source in code:
-            if source.startswith("from vaelib import checks"):
+            if source.startswith("from vaelib.course import checks"):
                 exec(source, space)
         for _, answer, *_ in exercises(chapter):
             exec(answer.source, space)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib import figures, nets
-from vaelib.figures import DrawDigit, Figure, LatentPlane, Network, TwoGaussians
+from vaelib import nets
+from vaelib.course import figures
+from vaelib.course.figures import DrawDigit, Figure, LatentPlane, Network, TwoGaussians
 from vaelib.likelihood import Gaussian
 from vaelib.vae import VAE
 

@@ -84,9 +84,9 @@ def test_the_install_cell_has_the_address(chapter):
     first = next(c for c in COPIES[chapter].cells if c.cell_type == "code").source
     assert 'find_spec("vaelib") is None' in first
     if address():
-        assert f'"vaelib @ git+{address()}"' in first
+        assert f'"vaelib[course] @ git+{address()}"' in first
     else:
-        assert "In the folder of the course, run: pip install ." in first
+        assert "pip install '.[course]'" in first
 
 
 def test_the_badges_have_the_address():

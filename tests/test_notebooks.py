@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from vaelib import figures
+from vaelib.course import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -127,7 +127,7 @@ def test_stored_figures_are_those_of_the_package(path):
     for output in shown:
         # Others, ipywidgets' own controls above all, would leave the page blank.
         state = stored[output["data"][WIDGET]["model_id"]]["state"]
-        name = state["_anywidget_id"].removeprefix("vaelib.figures.").split(".")[-1]
+        name = state["_anywidget_id"].removeprefix("vaelib.course.figures.").split(".")[-1]
         assert state["_esm"] == getattr(figures, name)._esm, f"make notebooks ONLY={path.stem}"
     names = [*stored]
     assert names == [f"{number:032x}" for number in range(len(names))]  # nothing random

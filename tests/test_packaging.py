@@ -27,6 +27,7 @@ COLAB = {
     "matplotlib": "3.10.0",
     "numpy": "2.1.3",
     "pandas": "2.2.3",
+    "pillow": "11.3.0",
     "pooch": "1.9.0",
     "safetensors": "0.8.0",
     "scikit-learn": "1.6.1",
@@ -40,14 +41,14 @@ COLAB = {
 ADDED = {"jaxtyping"}
 
 
-def requirements(name):
+def requirements(name, extra=""):
     found = [Requirement(line) for line in metadata.requires(name) or []]
-    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": extra})]
 
 
 def test_installing_on_colab_replaces_nothing():
     names = set()
-    for requirement in requirements("vaelib"):
+    for requirement in requirements("vaelib", "course"):
         names.add(requirement.name)
         if requirement.name in ADDED:
             assert not {r.name for r in requirements(requirement.name)} & COLAB.keys()
@@ -58,7 +59,7 @@ def test_installing_on_colab_replaces_nothing():
 
 
 def test_requirements_are_lower_bounds_without_caps():
-    for requirement in requirements("vaelib"):
+    for requirement in requirements("vaelib", "course"):
         operators = {spec.operator for spec in requirement.specifier}
         assert operators <= {">=", "!="}, requirement
         assert ">=" in operators, requirement
@@ -72,9 +73,16 @@ def test_pins_are_exact_and_within_the_ranges():
     for line in asked[:-1]:
         name, version = re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups()
         pins[name.lower()] = version
-    for requirement in requirements("vaelib"):
+    for requirement in requirements("vaelib", "course"):
         assert requirement.specifier.contains(Version(pins[requirement.name])), requirement
     assert pins.keys() >= {"jupyter-book", "torch", "ipywidgets", "seaborn", "scipy", "nbval"}
+
+
+def test_what_the_library_asks_for_is_not_what_the_course_draws_with():
+    core = {r.name for r in requirements("vaelib")}
+    assert core == {"jaxtyping", "numpy", "pillow", "pooch", "safetensors", "torch", "tqdm"}
+    drawn = {r.name for r in requirements("vaelib", "course")} - core
+    assert drawn == {"anywidget", "matplotlib", "scipy", "seaborn"}
 
 
 def test_version_and_citation_agree():
@@ -115,21 +123,35 @@ def test_wheel_holds_what_the_package_needs_and_no_more(wheel):
     assert {"licenses/LICENSE", "licenses/NOTICE", "METADATA"} <= info
 
 
-def test_the_wheel_works_without_jupyter_sphinx_or_test_tools(wheel, tmp_path):
-    """Unpacked elsewhere and imported from there, in an interpreter that has none of them."""
+def test_the_wheel_works_without_the_course_and_its_tools(wheel, tmp_path):
+    """Trains on a folder of pictures, evaluates and samples, from another place, in an interpreter
+    that has neither what the extra brings nor Jupyter, Sphinx and pytest.
+    """
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = """
 import sys
 for name in ("IPython", "ipykernel", "ipywidgets", "notebook", "jupyter_core", "nbformat",
-             "sphinx", "pytest", "nbval", "beartype"):
+             "sphinx", "pytest", "nbval", "beartype",
+             "matplotlib", "seaborn", "pandas", "anywidget", "traitlets", "scipy"):
     sys.modules[name] = None  # an import of it now raises ImportError
 sys.path.insert(0, sys.argv[1])
 import vaelib
 assert vaelib.__file__.startswith(sys.argv[1]), vaelib.__file__
-from vaelib import amortized, data, elbo, evaluate, kl, latent, likelihood, nets, plots, reparam
+from vaelib import amortized, data, elbo, evaluate, kl, latent, likelihood, nets, reparam
 from vaelib import train, vae
-model = vae.VAE(nets.MLPEncoder(784, 2), nets.MLPDecoder(2, 784))
-train.fit(model, data.digits().train[:64], epochs=1)
+from vaelib.cli import main
+from PIL import Image
+from pathlib import Path
+Path("pictures").mkdir()
+for i, image in enumerate(data.digits().train[:40]):
+    Image.fromarray(image.view(28, 28).numpy()).save(f"pictures/{i}.png")
+for words in (
+    "train --data pictures --folder run --epochs 1 --hidden 8 --latent 2 --quiet",
+    "evaluate run --images 2 --samples 2",
+    "sample run --number 2",
+):
+    assert main(words.split()) == 0, words
+assert Image.open("run/samples.png").size[0] > 28
 """
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaelib import plots
+from vaelib.course import plots
 from vaelib.latent import grid
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from ipywidgets import Widget
 
-from vaelib import data, evaluate, nets, train
-from vaelib.figures import Retrain
+from vaelib import course, data, evaluate, nets, train
+from vaelib.course.figures import Retrain
 from vaelib.vae import VAE
 
 
@@ -63,7 +63,7 @@ def test_the_seed_decides_all_and_torchs_own_generator_is_left_alone():
 def test_making_it_trains_nothing_and_shows_what_was_recorded():
     figure = Retrain()
     assert not figure.curve
-    points = data.recorded("sweep")["points"]
+    points = course.recorded("sweep")["points"]
     assert len(figure.runs) == len(points)
     for run, point in zip(figure.runs, points, strict=True):
         assert run["source"] == "recorded"

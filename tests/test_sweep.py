@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from vaelib import data
+from vaelib import course, data
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "sweep.py"
 
@@ -22,7 +22,7 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def record():
-    return data.recorded("sweep")
+    return course.recorded("sweep")
 
 
 def test_it_holds_every_point_and_says_where_it_comes_from(sweep, record):
@@ -51,14 +51,14 @@ def test_one_point_comes_out_again(sweep, record):
 
 
 def test_neighbours_of_four_seeds_are_stored():
-    record = data.recorded("neighbours")
+    record = course.recorded("neighbours")
     assert record["command"] == f"python benchmarks/{SCRIPT.name} neighbours"
     assert [p["seed"] for p in record["points"]] == [0, 1, 2, 3]
     assert all(0.1 < p[name] < 1 for p in record["points"] for name in ("autoencoder", "vae"))
 
 
 def test_continuity_is_stored_for_three_seeds_with_each_of_two_taken_away(sweep):
-    record = data.recorded("continuity")
+    record = course.recorded("continuity")
     assert record["command"] == f"python benchmarks/{SCRIPT.name} continuity"
     found = [(p["seed"], p["kl"], p["noise"]) for p in record["points"]]
     assert sorted(found) == sorted((s, k, n) for s in range(3) for k in (0, 1) for n in (0, 1))
@@ -98,7 +98,7 @@ def test_what_is_taken_away_is_away_and_no_more(sweep, monkeypatch, kl, noise):
 
 @pytest.mark.soak  # half a minute of training
 def test_one_plane_comes_out_again(sweep):
-    stored = next(p for p in data.recorded("continuity")["points"] if p["seed"] == 0 and p["kl"])
+    stored = next(p for p in course.recorded("continuity")["points"] if p["seed"] == 0 and p["kl"])
     again = sweep.continuity_point(kl=True, noise=stored["noise"], seed=0)
     assert again["log_likelihood_at_code"] == pytest.approx(
         stored["log_likelihood_at_code"], abs=1.5

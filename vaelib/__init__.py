@@ -3,7 +3,7 @@
 One module per idea, and imports point one way only (the order is checked in CI):
 
     data | nets <- kl <- likelihood | prior <- latent <- amortized <- elbo <- reparam <- vae
-        <- train | evaluate <- plots <- figures | checks | cli
+        <- train | evaluate <- course <- cli
 
 Every bound in the package is per datum, in nats, summed over pixels and latent dimensions, and
 higher is better. The one minus sign, which turns a bound into a loss, stands in ``vae``.

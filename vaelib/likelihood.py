@@ -19,7 +19,7 @@ from torch.nn.functional import relu, softplus
 from vaelib.arguments import require_number, require_sizes
 from vaelib.data import Binarization, binarize
 from vaelib.kl import DiagonalNormal
-from vaelib.pixels import GreyLevel, TruncatedExponential
+from vaelib.pixels import GreyLevel, TruncatedExponential, log_mean_decay
 
 __all__ = [
     "Bernoulli",
@@ -125,7 +125,7 @@ class ContinuousBernoulli(Likelihood):
         """As two matrix products, each of terms of one sign: no 3-D tensor, and nothing cancels."""
         up = relu(raw)
         down = up - raw
-        return -(x @ down.mT + (1 - x) @ up.mT) - _log_mean_decay(up + down).sum(-1)
+        return -(x @ down.mT + (1 - x) @ up.mT) - log_mean_decay(up + down).sum(-1)
 
 
 class _Finite(constraints.Constraint):

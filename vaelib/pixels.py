@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import relu
 
-__all__ = ["GreyLevel", "TruncatedExponential"]
+__all__ = ["GreyLevel", "TruncatedExponential", "log_mean_decay"]
 
 
 class TruncatedExponential(Distribution):
@@ -63,7 +63,7 @@ class TruncatedExponential(Distribution):
         """The log-density of x in [0, 1], in nats."""
         up = relu(self.logits)
         down = up - self.logits
-        return -(down * value + up * (1 - value)) - _log_mean_decay(up + down)
+        return -(down * value + up * (1 - value)) - log_mean_decay(up + down)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The x below which the share ``value`` of the probability lies, value in [0, 1]."""
@@ -117,7 +117,7 @@ def _polynomial(s: Tensor, coefficients: list[float]) -> Tensor:
     return total
 
 
-def _log_mean_decay(a: Tensor) -> Tensor:
+def log_mean_decay(a: Tensor) -> Tensor:
     r"""$\log \int_0^1 e^{-a t}\, dt = \log((1 - e^{-a}) / a)$ for a ≥ 0."""
     low, high, near = _split(a)
     # In single precision three terms are as good as seven, and a step of training is shorter.

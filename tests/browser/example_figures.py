@@ -5,7 +5,7 @@ from functools import cache
 import torch
 
 from vaelib import data, nets
-from vaelib.figures import (
+from vaelib.course.figures import (
     CurvedPosterior,
     DrawDigit,
     ElboGap,

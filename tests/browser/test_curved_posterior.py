@@ -5,7 +5,7 @@ import torch
 from figures import values_in_the_page
 
 from vaelib.amortized import laplace
-from vaelib.figures import CurvedPosterior
+from vaelib.course.figures import CurvedPosterior
 from vaelib.kl import DiagonalNormal, fit_forward, kl_line
 from vaelib.latent import NonlinearGaussian, grid, grid_evidence, prior_sampling
 

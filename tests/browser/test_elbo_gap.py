@@ -7,7 +7,7 @@ import torch
 from figures import axis, opened, values_in_the_page
 from torch.distributions import kl_divergence
 
-from vaelib.figures import ElboGap
+from vaelib.course.figures import ElboGap
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import LinearGaussian
 

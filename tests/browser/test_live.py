@@ -15,7 +15,7 @@ from jupyter_client import BlockingKernelClient
 pytestmark = pytest.mark.soak  # JupyterLab takes half a minute to start
 
 CELL = """
-from vaelib.figures import TwoGaussians
+from vaelib.course.figures import TwoGaussians
 figure, heard = TwoGaussians(), []
 figure.observe(lambda change: heard.append(change["new"]), names="q_loc")
 figure

@@ -10,7 +10,7 @@ import pytest
 import torch
 from example_figures import held_out, small_vae
 
-from vaelib.figures import DrawDigit, Network
+from vaelib.course.figures import DrawDigit, Network
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid, grid_evidence
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from figures import values_in_the_page
 
-from vaelib.figures import Reparameterize
+from vaelib.course.figures import Reparameterize
 from vaelib.reparam import moments
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from figures import page_of, values_in_the_page
 
-from vaelib import data
-from vaelib.figures import Retrain
+from vaelib import course
+from vaelib.course.figures import Retrain
 
 FIELDS = ("beta", "latent", "seed")
 
@@ -23,7 +23,7 @@ def settings():
 
 def test_the_nearest_run_is_pythons(blank):
     recorded = [
-        {name: point[name] for name in FIELDS} for point in data.recorded("sweep")["points"]
+        {name: point[name] for name in FIELDS} for point in course.recorded("sweep")["points"]
     ]
     every = [*settings(), *recorded]
     figure = Retrain()
@@ -58,7 +58,7 @@ def test_without_a_kernel(blank, link):
     links = [a.get_attribute("href") for a in blank.locator(".vf a").all()]
     assert links == [link] * bool(link)
 
-    for point in data.recorded("sweep")["points"]:
+    for point in course.recorded("sweep")["points"]:
         blank.get_by_role("combobox", name="β").select_option(f"{point['beta']:g}")
         blank.get_by_role("combobox", name="latent size").select_option(str(point["latent"]))
         blank.get_by_role("slider", name="seed").fill(str(point["seed"]))

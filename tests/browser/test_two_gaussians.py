@@ -6,7 +6,7 @@ import pytest
 import torch
 from figures import axis, opened, settle, values_in_the_page
 
-from vaelib.figures import TwoGaussians
+from vaelib.course.figures import TwoGaussians
 from vaelib.kl import DiagonalNormal, kl_normal
 
 

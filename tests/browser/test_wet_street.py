@@ -6,7 +6,7 @@ import random
 import pytest
 from figures import values_in_the_page
 
-from vaelib.figures import WetStreet
+from vaelib.course.figures import WetStreet
 
 STATES = ("unseen", "yes", "no")
 

@@ -300,7 +300,7 @@ def sample(given: dict[str, Any]) -> None:
 
 def _sheet(images: np.ndarray) -> bytes:
     """All images in a grid as one PNG, grey lines between them, enlarged if they are small."""
-    from matplotlib.image import imsave  # here, because only this command writes a picture
+    from PIL import Image  # here, because only this command writes a picture
 
     n, height, width = images.shape
     columns = math.ceil(math.sqrt(n * height / width))  # about a square
@@ -311,8 +311,7 @@ def _sheet(images: np.ndarray) -> bytes:
     sheet = sheet.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
     scale = max(1, 800 // max(sheet.shape))
     content = io.BytesIO()
-    enlarged = sheet.repeat(scale, 0).repeat(scale, 1)
-    imsave(content, enlarged, cmap="gray", vmin=0, vmax=255, format="png")
+    Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1)).save(content, "PNG")
     return content.getvalue()
 
 

@@ -5,10 +5,8 @@ for your own, see `own`); they become numbers that a likelihood can take (0 or 1
 in `binarize` and nowhere else.
 """
 
-import base64
 import gzip
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -31,7 +29,6 @@ __all__ = [
     "fashion_mnist",
     "mnist",
     "own",
-    "recorded",
 ]
 
 Binarization = Literal["dynamic", "threshold", "none"]
@@ -61,45 +58,6 @@ def digits() -> Images:
         images = torch.from_numpy(archive["images"]).flatten(1)
         labels = torch.from_numpy(archive["labels"])
     return Images(images[:8000], labels[:8000], images[8000:], labels[8000:])
-
-
-def recorded(name: str) -> dict:
-    """A recorded run that ships with the package: what takes too long for a chapter.
-
-    Args:
-        name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
-            ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
-            without KL or noise; by ``benchmarks/sweep.py``.
-            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
-            recorded there; by ``benchmarks/runs.py``.
-
-    Returns:
-        What was found and where it comes from, by ``command``, ``commit``, ``device``,
-        ``versions`` and ``date``. The first two have ``points``, whose ``means``, if there are any,
-        are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
-        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
-        ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
-        ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
-        ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the
-        ``sampling_error`` in it, ``effective_samples``, ``test_elbo``, ``active_units``) and
-        ``networks``, in nats per datum.
-
-    Raises:
-        ValueError: if there is no record of that name.
-
-    >>> recorded("sweep")["command"]
-    'python benchmarks/sweep.py'
-    """
-    folder = _PACKAGE / "results"
-    names = sorted(path.stem for path in folder.glob("*.json"))
-    if name not in names:
-        raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")
-    record = json.loads((folder / f"{name}.json").read_text())
-    for point in record.get("points", ()):
-        if "means" in point:
-            grey = np.frombuffer(base64.b64decode(point["means"]), np.uint8)
-            point["means"] = torch.from_numpy(grey / np.float32(255)).view(-1, 784)
-    return record
 
 
 def binarize(

@@ -8,6 +8,7 @@ import torch
 import traitlets
 
 from vaelib import data, evaluate, nets, train
+from vaelib.course.recordings import recorded
 from vaelib.vae import VAE
 
 from .figure import Figure, Still, script
@@ -66,7 +67,7 @@ class Retrain(Figure):
         return [
             {name: point[name] for name in ("beta", "latent", "seed", "elbo", "distortion")}
             | {"kl": point["rate"], "source": "recorded"}
-            for point in data.recorded("sweep")["points"]
+            for point in recorded("sweep")["points"]
         ]
 
     def nearest(self) -> Run:

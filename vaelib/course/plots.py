@@ -1,4 +1,4 @@
-"""Every picture of the course. Only the still pictures of `vaelib.figures` are drawn elsewhere.
+"""Every picture of the course but the still ones of `vaelib.course.figures`.
 
 Each function draws on axes that it is given, or on a figure of its own, and returns the figure, so
 that a chapter can close it, save it, or assert what it shows. Colours are seaborn's colour-blind

@@ -7,7 +7,7 @@ extreme values, and compares values and gradients with an answer computed in ano
 one line if all agree. Otherwise it raises `CheckFailed` with the name of the mistake, where it is a
 known one. ``EXERCISES`` maps each name to its check.
 
-    >>> from vaelib import checks
+    >>> from vaelib.course import checks
     >>> def kl_to_prior(loc, logvar):
     ...     return 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(-1)
     >>> checks.kl_to_prior(kl_to_prior)
@@ -15,7 +15,7 @@ known one. ``EXERCISES`` maps each name to its check.
     >>> checks.kl_to_prior(lambda loc, logvar: 2 * kl_to_prior(loc, logvar), seed=1)
     Traceback (most recent call last):
     ...
-    vaelib.checks.diagnosis.CheckFailed: kl_to_prior: the ½ in front is missing
+    vaelib.course.checks.diagnosis.CheckFailed: kl_to_prior: the ½ in front is missing
 """
 
 from . import amortized, elbo, kl, latent, reparam, train, vae

@@ -1,0 +1,8 @@
+"""What only the course needs: pictures, live figures, checks of exercises, recorded runs.
+
+``pip install vaelib[course]`` brings what they draw with. Nothing below this package needs it.
+"""
+
+from vaelib.course.recordings import recorded
+
+__all__ = ["recorded"]

@@ -1,0 +1,50 @@
+"""Recorded runs: what takes too long for a page, with where it comes from."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+__all__ = ["recorded"]
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def recorded(name: str) -> dict:
+    """A recorded run that ships with the package: what takes too long for a chapter.
+
+    Args:
+        name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
+            ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
+            without KL or noise; by ``benchmarks/sweep.py``.
+            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
+            recorded there; by ``benchmarks/runs.py``.
+
+    Returns:
+        What was found and where it comes from, by ``command``, ``commit``, ``device``,
+        ``versions`` and ``date``. The first two have ``points``, whose ``means``, if there are any,
+        are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
+        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
+        ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
+        ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
+        ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the
+        ``sampling_error`` in it, ``effective_samples``, ``test_elbo``, ``active_units``) and
+        ``networks``, in nats per datum.
+
+    Raises:
+        ValueError: if there is no record of that name.
+
+    >>> recorded("sweep")["command"]
+    'python benchmarks/sweep.py'
+    """
+    names = sorted(path.stem for path in FOLDER.glob("*.json"))
+    if name not in names:
+        raise ValueError(f"recorded: there is no record {name!r}; there are {', '.join(names)}")
+    record = json.loads((FOLDER / f"{name}.json").read_text())
+    for point in record.get("points", ()):
+        if "means" in point:
+            grey = np.frombuffer(base64.b64decode(point["means"]), np.uint8)
+            point["means"] = torch.from_numpy(grey / np.float32(255)).view(-1, 784)
+    return record
