@@ -9,6 +9,7 @@ by the name of the model.
 """
 
 import json
+from functools import partial
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ LIKELIHOODS = {
     Bernoulli: nets.MLPDecoder,
     ContinuousBernoulli: nets.MLPDecoder,
     Gaussian: nets.MLPDecoder,
-    Categorical: nets.LevelsDecoder,
+    Categorical: partial(nets.MLPDecoder, levels=256),
 }
 PRIORS = {
     None: lambda encoder: None,

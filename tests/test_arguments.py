@@ -43,7 +43,6 @@ SIZED = {
     nets.LinearEncoder: {"pixels": 6, "latent": 2},
     nets.ConvEncoder: {"latent": 2, "channels": 4, "width": 8},
     nets.ConvDecoder: {"latent": 2, "channels": 4, "width": 8},
-    nets.LevelsDecoder: {"latent": 2, "pixels": 6, "levels": 4},
     Mixture: {"latent": 2, "components": 3},
     VampPrior: {"pixels": 6, "components": 3},
     Categorical: {"levels": 4},
@@ -77,7 +76,7 @@ def test_sizes_are_whole_numbers_from_one(kind, name):
 
 
 @pytest.mark.usefixtures("plain_errors")
-@pytest.mark.parametrize("kind", [nets.MLPEncoder, nets.MLPDecoder, nets.LevelsDecoder])
+@pytest.mark.parametrize("kind", [nets.MLPEncoder, nets.MLPDecoder])
 def test_hidden_layers_are_widths_and_an_activation_is_a_class(kind):
     for bad in NOT_A_SIZE:
         error = ValueError if type(bad) is int else TypeError

@@ -122,7 +122,7 @@ def test_rate_and_distortion_are_the_terms_with_the_sign_of_a_cost(solved):
 def test_dropout_is_off_and_the_mode_comes_back_after_an_error(solved):
     _, x = solved
     features = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Identity())
-    encoder = nets.TwoHeads(features, pixels=6, width=6, latent=2, spread=1.0)
+    encoder = nets.Heads(features, pixels=6, width=6, latent=2, spread=1.0)
     model = VAE(encoder, nets.MLPDecoder(2, 6, hidden=()), likelihood=Gaussian()).double()
     kl = {evaluate.elbo(model.train(), x).kl for _ in range(3)}
     assert len(kl) == 1
@@ -172,7 +172,7 @@ def test_values_beyond_floats_are_an_error_that_names_the_term():
         model.encoder.loc.bias.fill_(torch.inf)
     with pytest.raises(FloatingPointError, match=r"active_units: loc is inf at 100 of 100"):
         evaluate.active_units(model, x)
-    with pytest.raises(FloatingPointError, match=r"refined_q: loc is"):
+    with pytest.raises(FloatingPointError, match=r"refined_q: head 0 is"):
         evaluate.refined_q(model, x[:2], steps=1)
 
 

@@ -175,12 +175,9 @@ class Laplace(Prior):
 
     latent = 1
 
-    def forward(self) -> Distribution:
+    def forward(self, c=None) -> Distribution:
         zero = torch.zeros(1)
         return torch.distributions.Independent(torch.distributions.Laplace(zero, zero + 1), 1)
-
-    def sample(self, n, *, generator=None):
-        return self().sample((n,))
 
 
 @pytest.mark.usefixtures("plain_errors")

@@ -1,6 +1,7 @@
 """What only a GPU can show, collected with ``--device cuda``: the real graph, and bfloat16."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def model(kind=VAE, likelihood=Bernoulli, prior=None, **options):
     """784-16-3 on the GPU."""
     torch.manual_seed(0)
     encoder = nets.MLPEncoder(784, 3, hidden=(16,))
-    decoder = nets.LevelsDecoder if likelihood is Categorical else nets.MLPDecoder
+    decoder = partial(nets.MLPDecoder, levels=256 if likelihood is Categorical else 1)
     options |= {"likelihood": likelihood(), "prior": prior and prior(encoder)}
     return kind(encoder, decoder(3, 784, hidden=(16,)), **options).to("cuda")
 

@@ -7,6 +7,7 @@ that still fail.
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -642,7 +643,7 @@ def a_shape_fits_or_is_refused_with_what_was_expected_and_got(function, shape, a
 )
 def a_value_without_a_density_is_refused_and_every_other_has_one(family, value, where):
     made = getattr(likelihood, family)()
-    decoder = nets.MLPDecoder if made.per_pixel == 1 else nets.LevelsDecoder
+    decoder = partial(nets.MLPDecoder, levels=made.per_pixel)
     model = VAE(nets.MLPEncoder(9, 2, hidden=()), decoder(2, 9, hidden=()), likelihood=made)
     raw = torch.zeros(2, 9 * made.per_pixel)
     x = torch.zeros(2, 9)

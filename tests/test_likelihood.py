@@ -339,7 +339,7 @@ def test_a_vae_of_grey_levels_trains(generator):
     torch.manual_seed(0)
     model = VAE(
         nets.MLPEncoder(6, 2, hidden=(16,)),
-        nets.LevelsDecoder(2, 6, hidden=(16,)),
+        nets.MLPDecoder(2, 6, levels=256, hidden=(16,)),
         likelihood=Categorical(),
     ).double()
     pixels = torch.tensor([[0, 255, 3, 3, 200, 9], [255, 0, 80, 81, 4, 9]]).to(torch.uint8)
@@ -374,6 +374,6 @@ def test_bad_decoders_and_levels_are_refused():
         model(torch.zeros(5, 6))
     with pytest.raises(ValueError, match="at least 2 levels, got 1"):
         Categorical(1)
-    model = VAE(nets.MLPEncoder(6, 2), nets.LevelsDecoder(2, 6))
+    model = VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6, levels=256))
     with pytest.raises(ValueError, match=r"6 pixels x 1 numbers for Bernoulli = 6, got 1536;"):
         model(torch.zeros(5, 6))

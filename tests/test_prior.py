@@ -382,9 +382,9 @@ def test_bad_fixed_priors_are_refused():
 
 @pytest.mark.usefixtures("plain_errors")
 def test_bad_parts_are_refused():
-    with pytest.raises(ValueError, match="Mixture: expected components of at least 1, got 0"):
+    with pytest.raises(ValueError, match="Mixture: expected components ≥ 1, got 0"):
         Mixture(2, 0)
-    with pytest.raises(ValueError, match="VampPrior: expected pixels of at least 1, got 0"):
+    with pytest.raises(ValueError, match="VampPrior: expected pixels ≥ 1, got 0"):
         VampPrior(nets.MLPEncoder(6, 2), 0, 3)
     with pytest.raises(TypeError, match="attribute `latent`, got Linear without one"):
         VampPrior(torch.nn.Linear(6, 2), 6, 3)

@@ -85,7 +85,7 @@ def with_likelihood(likelihood):
     torch.manual_seed(0)
     size, seen = {"hidden": (8,)}, []
     levels = likelihood.per_pixel
-    decoder = nets.MLPDecoder if levels == 1 else partial(nets.LevelsDecoder, levels=levels)
+    decoder = partial(nets.MLPDecoder, levels=levels)
     model = VAE(nets.MLPEncoder(6, 2, **size), decoder(2, 6, **size), likelihood=likelihood)
     model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
     return model, seen

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vaelib import data, nets, train
+from vaelib import data, evaluate, nets, train
 from vaelib.elbo import log_weights
 from vaelib.latent import LinearGaussian, grid, grid_evidence
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
@@ -249,7 +249,19 @@ def test_autoencoder_is_a_point_without_a_prior(x):
     np.testing.assert_allclose(model.log_likelihood(x).detach(), expected, rtol=1e-12)
     assert model(x).item() == pytest.approx(-expected.mean(), rel=1e-12)
     assert not hasattr(model, "elbo")
-    assert not hasattr(model, "prior")
+    assert model.prior is None
+    assert model.posterior is None
+    torch.testing.assert_close(model.reconstruct(x), logits.sigmoid())
+    for refused in (
+        lambda: evaluate.elbo(model, x),
+        lambda: evaluate.log_evidence(model, x, samples=2),
+    ):
+        with pytest.raises(TypeError, match=r"no ELBO .* without a prior .* log_likelihood\(x\)"):
+            refused()
+    with pytest.raises(TypeError, match="no q"):
+        evaluate.active_units(model, x)
+    with pytest.raises(TypeError, match="Autoencoder has no posterior"):
+        evaluate.trust(model, x)
 
 
 def test_prior_follows_the_model_and_is_no_parameter():
@@ -317,7 +329,7 @@ def test_bad_parts_are_refused():
         VAE(nets.MLPEncoder(6, 2), nn.Linear(2, 6))
     with pytest.raises(ValueError, match=r"z of shape \[\*batch, 3\], got \(5, 2\)"):
         small_vae().decode(torch.zeros(5, 2).double())
-    with pytest.raises(ValueError, match="eps"):
+    with pytest.raises(ValueError, match=r"noise of shape \[\*samples, 5, 3\], got \(5, 2\)"):
         small_vae().terms(torch.zeros(5, 6).double(), torch.zeros(5, 2).double())
 
 

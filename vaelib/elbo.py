@@ -10,7 +10,6 @@ A model is a `vaelib.latent.LatentVariableModel`: it has ``log_joint(x, z)``,
 Chapter: :doc:`/book/elbo`.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from vaelib.kl.monte_carlo import require_samples
-from vaelib.latent import LatentVariableModel
+from vaelib.latent import LatentVariableModel, log_mean_exp
 
 __all__ = [
     "Terms",
@@ -103,7 +102,7 @@ def importance_weighted_bound(log_w: Float[Tensor, "samples *batch"]) -> Float[T
     >>> importance_weighted_bound(log_w).exp()  # the mean of the weights 1 and 3
     tensor([2.])
     """
-    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+    return log_mean_exp(log_w)
 
 
 def importance_weighted_surrogate(

@@ -5,7 +5,7 @@ ones, `Categorical` grey ones by their level. It prepares them itself (`Likeliho
 that nobody trains a density on zeros and ones by mistake. Each has its normalizing constant, so
 that log p(x | z) is a log-probability or log-density in nats. Densities of grey values and
 probabilities of grey levels are not to be compared: the first may be above 1. To add one, subclass
-`Likelihood`.
+`Likelihood`: its support, its remedy and its `Likelihood.forward` are enough.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch.nn.functional import relu, softplus
 
 from vaelib.arguments import require_number, require_sizes
 from vaelib.data import Binarization, binarize
+from vaelib.draw import draw
 from vaelib.kl import DiagonalNormal
 from vaelib.pixels import GreyLevel, TruncatedExponential, log_mean_decay
 
@@ -32,6 +33,10 @@ __all__ = [
 
 class Likelihood(nn.Module):
     """A family p(x | z), independent over pixels, whose parameters are a decoder's raw output.
+
+    One of your own says its `support` and `remedy` and makes its distribution in `forward`. It has
+    `per_pixel` where a pixel has several numbers, and `prepare` and `undo` where data are not grey
+    values v / 255. `vaelib.vae.check_model` finds what does not fit together.
 
     Attributes:
         support: what x may be.
@@ -51,9 +56,13 @@ class Likelihood(nn.Module):
         """p(x | z) from raw ``[*batch, pixels * per_pixel]``; ``log_prob`` sums over pixels."""
         raise NotImplementedError
 
+    def width(self, pixels: int) -> int:
+        """How many numbers a decoder returns for x of so many pixels."""
+        return pixels * self.per_pixel
+
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         """One x per row of raw."""
-        raise NotImplementedError
+        return draw(self(raw), generator=generator)
 
     def prepare(
         self, pixels: UInt8[Tensor, "*batch pixel"], *, generator: torch.Generator | None = None
@@ -76,6 +85,10 @@ class Likelihood(nn.Module):
         tensor([[0.0000, 0.2000, 1.0000]])
         """
         return binarize(pixels, self.binarization, generator=generator)
+
+    def undo(self, x: Float[Tensor, "*batch pixel"]) -> Float[Tensor, "*batch pixel"]:
+        """Data, samples or means as grey values in [0, 1], to be shown: `prepare` backwards."""
+        return x.clamp(0, 1)
 
     def log_prob_pairs(self, x: Tensor, raw: Tensor) -> Tensor:
         """log p(x | z) in nats of every x ``[batch, pixel]`` with every raw, ``[cells, …]``."""
@@ -198,7 +211,7 @@ class Categorical(Likelihood):
 
     A probability for each of the 256 levels, without an order or a shape between them: the only one
     of these likelihoods that can say "black or white, nothing between". The decoder's output is the
-    logits, those of one pixel side by side; `vaelib.nets.LevelsDecoder` is one.
+    logits, those of one pixel side by side: `vaelib.nets.MLPDecoder` has ``levels``.
 
     Args:
         levels: how many there are; x is then a multiple of 1 / (levels - 1).

@@ -1,9 +1,10 @@
 """Encoders and decoders as plain networks. They know no probability.
 
-An encoder maps ``[batch, pixels]`` to a pair ``(loc, logvar)``, each ``[batch, latent]``; a decoder
-maps ``[batch, latent]`` to ``[batch, pixels]``, the raw parameters of a likelihood. What these
-numbers mean is decided in `vaelib.vae`. Any module of yours will do that keeps to this and has the
-attributes ``pixels`` and ``latent``.
+An encoder maps ``[batch, pixels]`` to a pair ``(loc, logvar)``, each ``[batch, latent]``, or to as
+many tensors as another posterior has heads (`vaelib.posterior`); a decoder maps ``[batch, latent]``
+to ``[batch, pixels]``, the raw parameters of a likelihood. What these numbers mean is decided in
+`vaelib.vae`. Any module of yours will do that keeps to this and has the attributes ``pixels`` and
+``latent``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,17 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vaelib.arguments import require_network, require_number, require_sizes, shown
+from vaelib.arguments import require_network, require_number, require_sizes, require_whole, shown
 
 __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
-    "LevelsDecoder",
+    "Heads",
     "LinearEncoder",
     "MLPDecoder",
     "MLPEncoder",
-    "TwoHeads",
 ]
 
 
@@ -92,37 +92,50 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
-class TwoHeads(nn.Module):
-    """An encoder of features and two linear heads on them, loc and logvar. See `MLPEncoder`."""
+class Heads(nn.Module):
+    """An encoder of features and linear heads on them: loc, logvar, and more. See `MLPEncoder`."""
 
     def __init__(
-        self, features: nn.Module, *, pixels: int, width: int, latent: int, spread: float
+        self,
+        features: nn.Module,
+        *,
+        pixels: int,
+        width: int,
+        latent: int,
+        heads: int = 2,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
         require_sizes(name, pixels=pixels, latent=latent, width=width)
+        require_whole(name, "heads", heads, least=2)
         require_number(name, "spread", spread, least=0.0)
         require_network(name, "features", features)
         self.pixels, self.latent = pixels, latent
         self.features = features
         self.loc = nn.Linear(width, latent)
         self.logvar = nn.Linear(width, latent)
+        self.heads = heads
+        for number in range(2, heads):
+            self.add_module(f"head{number}", nn.Linear(width, latent))
         with torch.no_grad():
             self.loc.weight.mul_(spread)
 
     def forward(
         self, x: Float[Tensor, "*batch pixel"]
-    ) -> tuple[Float[Tensor, "*batch latent"], Float[Tensor, "*batch latent"]]:
-        """The pair (loc, logvar)."""
+    ) -> tuple[Float[Tensor, "*batch latent"], ...]:
+        """The pair (loc, logvar), and what further heads say."""
         h = self.features(x)
-        return self.loc(h), self.logvar(h)
+        more = (self.get_submodule(f"head{number}")(h) for number in range(2, self.heads))
+        return self.loc(h), self.logvar(h), *more
 
 
-class MLPEncoder(TwoHeads):
+class MLPEncoder(Heads):
     """x to (loc, logvar) by an MLP.
 
     Args:
         pixels, latent: sizes of x and z.
+        heads: how many numbers for each latent, loc and logvar among them.
         hidden: widths of the hidden layers; with none, loc and logvar are linear in x.
         activation: between the layers.
         spread: factor on the initial weights of loc. As torch initializes it, loc differs by
@@ -143,6 +156,7 @@ class MLPEncoder(TwoHeads):
         *,
         hidden: Sequence[int] = (400, 400),
         activation: Callable[[], nn.Module] = nn.SiLU,
+        heads: int = 2,
         spread: float = 1.0,
     ) -> None:
         name = type(self).__name__
@@ -152,11 +166,21 @@ class MLPEncoder(TwoHeads):
         if hidden:
             features = nn.Sequential(MLP([pixels, *hidden], activation=activation), activation())
         width = [pixels, *hidden][-1]
-        super().__init__(features, pixels=pixels, width=width, latent=latent, spread=spread)
+        super().__init__(
+            features, pixels=pixels, width=width, latent=latent, heads=heads, spread=spread
+        )
 
 
 class MLPDecoder(MLP):
     """z to the raw parameters of one likelihood per pixel, by an MLP.
+
+    Args:
+        latent, pixels: sizes of z and x.
+        levels: numbers for a pixel, side by side (`vaelib.likelihood.Likelihood.per_pixel`). The
+            last layer grows with it: 784 pixels at 256 levels and a hidden width of 400 make 80
+            million weights, 0.3 GB in float32.
+        hidden: widths of the hidden layers; with none, it is linear.
+        activation: between the layers.
 
     >>> MLPDecoder(2, 784)(torch.zeros(5, 2)).shape
     torch.Size([5, 784])
@@ -167,12 +191,13 @@ class MLPDecoder(MLP):
         latent: int,
         pixels: int,
         *,
+        levels: int = 1,
         hidden: Sequence[int] = (400, 400),
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
-        require_sizes("MLPDecoder", latent=latent, pixels=pixels)
+        require_sizes("MLPDecoder", latent=latent, pixels=pixels, levels=levels)
         hidden = _require_layers("MLPDecoder", hidden, activation)
-        super().__init__([latent, *hidden, pixels], activation=activation)
+        super().__init__([latent, *hidden, pixels * levels], activation=activation)
         self.pixels, self.latent = pixels, latent
 
 
@@ -198,11 +223,17 @@ class LinearEncoder(nn.Module):
         return loc, self.logvar.expand_as(loc)
 
 
-class ConvEncoder(TwoHeads):
+class ConvEncoder(Heads):
     """(loc, logvar) of 28 x 28 images, by two strided convolutions and one hidden layer."""
 
     def __init__(
-        self, latent: int, *, channels: int = 32, width: int = 256, spread: float = 1.0
+        self,
+        latent: int,
+        *,
+        channels: int = 32,
+        width: int = 256,
+        heads: int = 2,
+        spread: float = 1.0,
     ) -> None:
         require_sizes("ConvEncoder", latent=latent, channels=channels, width=width)
         features = nn.Sequential(
@@ -215,7 +246,9 @@ class ConvEncoder(TwoHeads):
             nn.Linear(2 * channels * 7 * 7, width),
             nn.ReLU(),
         )
-        super().__init__(features, pixels=28 * 28, width=width, latent=latent, spread=spread)
+        super().__init__(
+            features, pixels=28 * 28, width=width, latent=latent, heads=heads, spread=spread
+        )
 
 
 class ConvDecoder(nn.Sequential):
@@ -235,34 +268,3 @@ class ConvDecoder(nn.Sequential):
             nn.Flatten(-3),
         )
         self.pixels, self.latent = 28 * 28, latent
-
-
-class LevelsDecoder(MLP):
-    """z to one number for each pixel and grey level, by an MLP, those of a pixel side by side.
-
-    The last layer is wide: 784 pixels at 256 levels and a hidden width of 400 make 80 million
-    weights, 0.3 GB in float32.
-
-    Args:
-        latent, pixels: sizes of z and x.
-        levels: numbers per pixel.
-        hidden: widths of the hidden layers.
-        activation: between the layers.
-
-    >>> LevelsDecoder(2, 36, levels=16)(torch.zeros(5, 2)).shape
-    torch.Size([5, 576])
-    """
-
-    def __init__(
-        self,
-        latent: int,
-        pixels: int,
-        *,
-        levels: int = 256,
-        hidden: Sequence[int] = (400, 400),
-        activation: Callable[[], nn.Module] = nn.SiLU,
-    ) -> None:
-        require_sizes("LevelsDecoder", latent=latent, pixels=pixels, levels=levels)
-        hidden = _require_layers("LevelsDecoder", hidden, activation)
-        super().__init__([latent, *hidden, pixels * levels], activation=activation)
-        self.pixels, self.latent = pixels, latent

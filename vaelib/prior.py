@@ -15,19 +15,20 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
 from vaelib.arguments import require_network, require_sizes
+from vaelib.draw import draw
 from vaelib.kl import DiagonalNormal
 
-__all__ = ["Fixed", "Mixture", "Prior", "VampPrior"]
+__all__ = ["Components", "Fixed", "Mixture", "Prior", "VampPrior"]
 
 # A description shows so many numbers; of more, their hash.
 _SHOWN = 8
 
 
 class Prior(nn.Module):
-    r"""A learned $p(z) = \sum_c \pi_c\, N(z;\, \mu_c, \operatorname{diag}\sigma_c^2)$.
+    """A family p(z), a module whose call returns the distribution.
 
-    KL(q ‖ p) has no closed form for a mixture p. To add one, subclass it and write `components`.
-    What is no mixture has `forward` and `sample` of its own.
+    One of your own says its `latent` and makes its distribution in `forward`. Where its KL from q
+    has no closed form, models estimate it at the same samples.
 
     Attributes:
         latent: size of z.
@@ -35,26 +36,66 @@ class Prior(nn.Module):
 
     latent: int
 
+    @property
+    def visible(self) -> int:
+        """How many of the first dimensions of z a decoder sees: all, where there is one layer."""
+        return self.latent
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """p(z), or p(z | c) for each row of a condition c.
+
+        Its ``log_prob`` takes z ``[*batch, latent]`` and returns ``[*batch]``, in nats.
+        """
+        raise NotImplementedError
+
+    def sample(
+        self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n latent"]:
+        """n samples of z, without a gradient.
+
+        Args:
+            n: how many.
+            c: a condition ``[n, …]``, where the prior has one.
+            generator: source of the randomness, on the parameters' device.
+        """
+        p = self(c)
+        return draw(p, () if p.batch_shape else (n,), generator=generator)
+
+    def spread(self) -> Float[Tensor, " latent"]:
+        """The variance of each dimension of z, from samples; an active unit moves a share of it."""
+        source = torch.Generator(next(self.parameters()).device).manual_seed(0)
+        return self.sample(10_000, generator=source).var(0)
+
+
+class Components(Prior):
+    r"""A mixture of normals, $p(z) = \sum_c \pi_c\, N(z;\, \mu_c, \operatorname{diag}\sigma_c^2)$.
+
+    To add one, subclass it and write `components`. KL(q ‖ p) has no closed form.
+    """
+
     def components(self) -> tuple[Float[Tensor, " component"], DiagonalNormal]:
         """The logits of the weights, and one normal over z for each component."""
         raise NotImplementedError
 
-    def forward(self) -> Distribution:
-        """p(z). Its ``log_prob`` takes z ``[*batch, latent]`` and returns ``[*batch]``, in nats."""
+    def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """p(z), whatever c is."""
         logits, normals = self.components()
         weights = Categorical(logits=logits, validate_args=False)
         return MixtureSameFamily(weights, normals, validate_args=False)
 
+    def spread(self) -> Float[Tensor, " latent"]:
+        """The variance of each dimension of z."""
+        return self().variance
+
     @torch.no_grad()
     def sample(
-        self, n: int, *, generator: torch.Generator | None = None
+        self,
+        n: int,
+        c: Tensor | None = None,  # noqa: ARG002
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "n latent"]:
-        """n samples of z: a component by its weight, then z of its normal. Without a gradient.
-
-        Args:
-            n: how many.
-            generator: source of the randomness, on the parameters' device.
-        """
+        """n samples of z: a component by its weight, then z of its normal; see `Prior.sample`."""
         logits, normals = self.components()
         which = torch.multinomial(logits.softmax(0), n, replacement=True, generator=generator)
         eps = torch.empty_like(normals.loc[which]).normal_(generator=generator)
@@ -112,8 +153,8 @@ class Fixed(Prior):
             self.register_buffer(name, tensor.clone())
         self.latent = len(normal.loc)
 
-    def forward(self) -> DiagonalNormal | MultivariateNormal:
-        """p(z)."""
+    def forward(self, c: Tensor | None = None) -> DiagonalNormal | MultivariateNormal:  # noqa: ARG002
+        """p(z), whatever c is."""
         if "logvar" in self._buffers:
             return DiagonalNormal(self.loc, self.get_buffer("logvar"))
         root = self.get_buffer("scale_tril")
@@ -121,7 +162,11 @@ class Fixed(Prior):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, generator: torch.Generator | None = None
+        self,
+        n: int,
+        c: Tensor | None = None,  # noqa: ARG002
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "n latent"]:
         """n samples of z; see `Prior.sample`."""
         p = self()
@@ -129,6 +174,10 @@ class Fixed(Prior):
         if isinstance(p, MultivariateNormal):
             return p.loc + eps @ p.scale_tril.mT
         return p.loc + torch.exp(0.5 * p.logvar) * eps
+
+    def spread(self) -> Float[Tensor, " latent"]:
+        """The variance of each dimension of z."""
+        return self().variance
 
     def extra_repr(self) -> str:
         """What print(model) shows: the parameters' values, or their hash where they are many."""
@@ -143,7 +192,7 @@ def _values(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} of SHA-256 {hashlib.sha256(numbers.data).hexdigest()[:16]}"
 
 
-class Mixture(Prior):
+class Mixture(Components):
     r"""A mixture whose weights, means and variances are all learned.
 
     It starts with equal weights and unit variances, and means drawn from N(0, I) by torch's own
@@ -177,7 +226,7 @@ class Mixture(Prior):
         return f"latent={self.latent}, components={len(self.logits)}"
 
 
-class VampPrior(Prior):
+class VampPrior(Components):
     r"""The mean of the encoder's posteriors at learned pseudo-inputs $u_c \in [0, 1]$.
 
     $$p(z) = \frac1C \sum_{c=1}^C q_\phi(z \mid u_c)$$

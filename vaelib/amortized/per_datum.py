@@ -132,21 +132,49 @@ def refine(
     tensor([[ 1.],
             [-2.]])
     """
+    start = (q.loc, q.logvar)
+    return DiagonalNormal(
+        *climb(start, lambda raw: objective(DiagonalNormal(*raw)), steps=steps, lr=lr)
+    )
+
+
+def climb(
+    start: tuple[Tensor, ...],
+    objective: Callable[[tuple[Tensor, ...]], Tensor],
+    *,
+    steps: int,
+    lr: float,
+) -> tuple[Tensor, ...]:
+    """`refine` for any family: an ascent in the raw outputs of which a posterior makes its q.
+
+    Args:
+        start: tensors ``[*batch, …]``; left as they are.
+        objective: from such tensors to one value per datum, ``[*batch]``, **higher is better**.
+        steps, lr: see `refine`.
+
+    Returns:
+        New tensors of the same shapes, without a graph.
+
+    Raises:
+        ValueError: as `refine`.
+    """
     if steps < 1 or not lr > 0:
         raise ValueError(f"refine: expected steps ≥ 1 and lr > 0, got {steps} and {lr}")
     with torch.enable_grad():
-        loc, logvar = (t.detach().clone().requires_grad_() for t in (q.loc, q.logvar))
-        optimizer = torch.optim.Adam([loc, logvar], lr=lr, maximize=True)
+        raw = tuple(t.detach().clone().requires_grad_() for t in start)
+        optimizer = torch.optim.Adam(raw, lr=lr, maximize=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         for _ in range(steps):
-            values = _per_datum(objective(DiagonalNormal(loc, logvar)), loc, "refine", "objective")
+            values = _per_datum(objective(raw), raw[0], "refine", "objective")
             # Not backward(): the parameters of a model in the objective keep their gradients.
-            loc.grad, logvar.grad = torch.autograd.grad(
-                values.sum(), (loc, logvar), allow_unused=True, materialize_grads=True
+            gradients = torch.autograd.grad(
+                values.sum(), raw, allow_unused=True, materialize_grads=True
             )
+            for t, gradient in zip(raw, gradients, strict=True):
+                t.grad = gradient
             optimizer.step()
             schedule.step()
-    return DiagonalNormal(loc.detach(), logvar.detach())
+    return tuple(t.detach() for t in raw)
 
 
 def _per_datum(values: Tensor, z: Tensor, function: str, argument: str) -> Tensor:

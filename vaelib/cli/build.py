@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Kind(NamedTuple):
     """A likelihood, and the MLP that gives its parameters."""
 
     make: Callable[[], Likelihood]
-    decoder: type[nets.MLPDecoder | nets.LevelsDecoder] = nets.MLPDecoder
+    decoder: Callable[..., nets.MLPDecoder] = nets.MLPDecoder
 
 
 class Net(NamedTuple):
@@ -102,7 +103,7 @@ LIKELIHOODS = {
     # From σ² = 0.14 on, the variance of Fashion-MNIST's pixels. With σ² = 1 the KL would outweigh
     # what a pixel tells, and latent dimensions would switch off before σ² is learned.
     "gaussian": Kind(lambda: Gaussian(logvar=-2.0)),
-    "categorical": Kind(Categorical, nets.LevelsDecoder),
+    "categorical": Kind(Categorical, partial(nets.MLPDecoder, levels=256)),
 }
 PRIORS: dict[str, Callable[[Settings, nn.Module], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none

@@ -5,7 +5,7 @@ sampling, the number that papers compare; `trust` says when its proposal, the en
 poor for that, and `refined_q` gives a better one. With one or two latent dimensions
 `grid_log_evidence` is exact. `report` puts everything into one table over seeds.
 
-All but `trust`, `refined_q` and the grid take a `~vaelib.vae.TwoLayerVAE` too.
+Each asks a model by the methods of `vaelib.vae.Model`, and not for its class.
 
 Chapters: :doc:`/book/vae`, :doc:`/book/train`.
 """

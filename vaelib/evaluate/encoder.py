@@ -1,15 +1,14 @@
 """What the encoder's q says of held-out data: the mean ELBO with its two terms, active units."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vaelib.elbo import Terms
 from vaelib.nets import evaluation_mode
-from vaelib.reparam import reparameterize
-from vaelib.vae import VAE, TwoLayerVAE
+from vaelib.vae import Model
 
 __all__ = ["ElboEstimate", "active_units", "elbo"]
 
@@ -62,7 +61,7 @@ def require_finite(where: str, **terms: Tensor) -> None:
 
 @torch.no_grad()
 def elbo(
-    model: VAE | TwoLayerVAE,
+    model: Model,
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 1,
@@ -74,12 +73,11 @@ def elbo(
     $$\frac1n \sum_i \Big( \frac1S \sum_s \log p(x_i \mid z_{is}) - \mathrm{KL}_i \Big),
       \qquad z_{is} \sim q(z \mid x_i)$$
 
-    z is sampled: at q's mean instead, the first term is larger and the result is no bound. Of two
-    layers it is the mean log-weight; its first term is $\log p(x \mid h_1)$, and the KL, which has
-    no closed form, is the rest of the log-weight.
+    z is sampled: at q's mean instead, the first term is larger and the result is no bound. Where
+    the KL has no closed form (a mixture prior, two layers), it is estimated at the same z.
 
     Args:
-        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`.
+        model: a trained `vaelib.vae.Model`, a `~vaelib.vae.VAE` say.
         x: held-out data in the likelihood's support, shape ``[n, pixel]``; binarize it once, so
             that all that is compared sees the same data.
         samples: S, samples of z per datum. One is unbiased; more reduce the noise.
@@ -106,7 +104,8 @@ def elbo(
     log_likelihood, kl = [], []
     with evaluation_mode(model):
         for batch in x.split(batch_size):
-            terms = _terms(model, batch, samples, generator)
+            eps = model.noise(len(batch), samples=samples, generator=generator)
+            terms = model.terms(batch, eps)
             log_likelihood.append(terms.log_likelihood.mean(0))
             # Exact, one value per datum, or estimated at each sample.
             kl.append(terms.kl if terms.kl.ndim == 1 else terms.kl.mean(0))
@@ -123,27 +122,9 @@ def elbo(
     )
 
 
-def _terms(
-    model: VAE | TwoLayerVAE, x: Tensor, samples: int, generator: torch.Generator | None
-) -> Terms:
-    if not isinstance(model, TwoLayerVAE):
-        return model.terms(x, _noise(samples, x, model.latent, generator))
-    eps = _noise(samples, x, model.noise_size, generator)
-    q1 = model.encode(x)
-    h1 = reparameterize(q1.loc, q1.logvar, eps[..., : model.latent])
-    log_likelihood = model.log_likelihood(x, h1)  # decoded once more in the log-weights
-    return Terms(log_likelihood, log_likelihood - model.log_weights(x, eps))
-
-
-def _noise(
-    samples: int, x: Tensor, size: int, generator: torch.Generator | None
-) -> Float[Tensor, "samples batch noise"]:
-    return x.new_empty(samples, len(x), size).normal_(generator=generator)
-
-
 @torch.no_grad()
 def active_units(
-    model: VAE | TwoLayerVAE,
+    model: Model,
     x: Float[Tensor, "n pixel"],
     *,
     threshold: float = 0.01,
@@ -161,17 +142,17 @@ def active_units(
     its optimum the variance is $1 - \sigma^2/\lambda$ in the direction of an eigenvalue
     $\lambda > \sigma^2$ of the data's covariance, and 0 otherwise.
 
-    In the upper of two layers the mean is one over $h_1$, $E_{q(h_1|x)}[\mu(h_1)]$ with the loc
-    $\mu$ of $q(h_2 \mid h_1)$, which has no closed form. A mean over S samples varies too much
-    over x, by 1/S of the variance of $\mu$ at one x: enough to make a dead unit active. That part
-    is estimated from the same samples and taken off.
+    Where E[z] has no closed form (a flow; the upper of two layers, whose mean is one over $h_1$),
+    it is a mean over S samples (`vaelib.posterior.Posterior.means`). That varies too much
+    over x, by 1/S of the variance of one at one x: enough to make a dead unit active. That part is
+    estimated from the same samples and taken off.
 
     Args:
-        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`.
+        model: a trained `vaelib.vae.Model` with a posterior, a `~vaelib.vae.VAE` say.
         x: data, shape ``[n, pixel]``; the count depends on them, so say which.
         threshold: the customary one; between 0.001 and 0.1 a trained model's count hardly moves,
             unless training stopped early.
-        samples: S, at least 2; used only with two layers.
+        samples: S, at least 2; used only where the mean has no closed form.
         batch_size: data that are encoded at a time.
         generator: source of these samples, on the data's device.
 
@@ -191,27 +172,14 @@ def active_units(
             f"active_units: expected at least 2 data for a variance, got {len(x)}, and "
             f"samples ≥ 2, got {samples}"
         )
+    loc, its_noise = [], []
     with evaluation_mode(model):
-        loc = torch.cat([model.encode(batch).loc for batch in x.split(batch_size)])
-        require_finite("active_units", loc=loc)
-        variance = loc.var(0)
-        if isinstance(model, TwoLayerVAE):
-            variance = torch.cat([variance, _upper_variance(model, x, samples, generator)])
-            require_finite("active_units", variance=variance)
-            return variance > threshold
-        return variance > threshold * model.prior.variance
-
-
-def _upper_variance(
-    model: TwoLayerVAE, x: Tensor, samples: int, generator: torch.Generator | None
-) -> Float[Tensor, " h2"]:
-    """The variance over x of the upper layer's mean, without bias."""
-    mean, its_noise = [], []
-    for batch in x.split(100):
-        q1 = model.encode(batch)
-        h1 = reparameterize(q1.loc, q1.logvar, _noise(samples, batch, model.latent, generator))
-        loc, _ = model.top_encoder(h1.flatten(0, 1))
-        loc = loc.unflatten(0, (samples, len(batch)))
-        mean.append(loc.mean(0))
-        its_noise.append(loc.var(0) / samples)
-    return torch.cat(mean).var(0) - torch.cat(its_noise).mean(0)
+        for batch in x.split(batch_size):
+            values = model.means(
+                batch, partial(model.noise, len(batch), samples=samples, generator=generator)
+            )
+            loc.append(values.mean(0))
+            its_noise.append(values.var(0) / len(values) if len(values) > 1 else 0 * values[0])
+        mean, noise = torch.cat(loc), torch.cat(its_noise)
+        require_finite("active_units", loc=mean, its_noise=noise)
+        return mean.var(0) - noise.mean(0) > threshold * model.spread()

@@ -1,29 +1,26 @@
 """log p(x) of held-out data by importance sampling, in any number of dimensions."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
-from vaelib.elbo import log_weights
 from vaelib.evaluate.encoder import require_finite
-from vaelib.kl import DiagonalNormal
 from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
-from vaelib.reparam import reparameterize
-from vaelib.vae import VAE, TwoLayerVAE
+from vaelib.posterior import Posterior, Raw
+from vaelib.vae import Model
 
-__all__ = ["log_evidence"]
+__all__ = ["log_evidence", "proposal"]
 
 
 @torch.no_grad()
 def log_evidence(
-    model: VAE | TwoLayerVAE,
+    model: Model,
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 5000,
-    q: DiagonalNormal | None = None,
+    q: Distribution | None = None,
     at_once: int = 25,
     batch_size: int = 100,
     generator: torch.Generator | None = None,
@@ -48,13 +45,14 @@ def log_evidence(
         drawn. Where q misses the posterior's mass, both look well: see `trust`.
 
     Args:
-        model: a trained `vaelib.vae.VAE` or `~vaelib.vae.IWAE`, with any likelihood and prior, or
-            a `~vaelib.vae.TwoLayerVAE`, whose samples are pairs of both layers. K is that of
-            ``samples`` here, whatever it was in training.
+        model: a trained `vaelib.vae.Model`, with any likelihood, prior and posterior; samples of a
+            `~vaelib.vae.TwoLayerVAE` are pairs of both layers. K is that of ``samples`` here,
+            whatever it was in training.
         x: held-out data in the likelihood's support, shape ``[n, pixel]``.
         samples: K, the samples of each datum, exactly.
-        q: the proposal, ``loc`` and ``logvar`` of shape ``[n, latent]``; the encoder's if None, and
-            always with two layers, where q is no single normal.
+        q: the proposal, of the model's own family, one for each datum: a
+            `~vaelib.kl.DiagonalNormal` in most models, or what `refined_q` returns. The encoder's
+            if None.
         at_once: samples of a datum in memory; another number draws the noise in another order.
         batch_size: data at a time; likewise.
         generator: source of the noise, on the data's device.
@@ -73,6 +71,7 @@ def log_evidence(
         Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders (arXiv:1509.00519).
 
     >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> from vaelib.vae import VAE
     >>> model = VAE(MLPEncoder(784, 2), MLPDecoder(2, 784))
     >>> log_evidence(model, torch.zeros(5, 784), samples=30).log_evidence.shape
     torch.Size([5])
@@ -83,69 +82,51 @@ def log_evidence(
             f"log_evidence: expected samples, at_once and batch_size ≥ 1, got {samples}, {at_once} "
             f"and {batch_size}"
         )
-    if q is not None and isinstance(model, TwoLayerVAE):
+    own = None if q is None else proposal(model, "log_evidence").raw(q)
+    if own is not None and any(len(t) != len(x) for t in own):
         raise ValueError(
-            "log_evidence: expected q=None with a TwoLayerVAE, whose q(h1 | x) q(h2 | h1) is no "
-            "single normal, got a q; its own encoders are the proposal"
-        )
-    if q is not None and q.loc.shape != (len(x), model.latent):
-        raise ValueError(
-            f"log_evidence: expected a q for each datum, with loc and logvar of shape "
-            f"{(len(x), model.latent)}, got {tuple(q.loc.shape)}"
+            f"log_evidence: expected a q for each of {len(x)} data, got {tuple(own[0].shape)}"
         )
     parts = []
     with evaluation_mode(model):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            if isinstance(model, TwoLayerVAE):
-                weigh = _two_layer_weights(model, x[rows], generator)
-            else:
-                here = model.encode(x[rows]) if q is None else _rows(q, rows)
-                weigh = _weights(model, x[rows], here, generator)
-            parts.append(_streamed(weigh, x[rows], samples, at_once))
+            raw = None if own is None else tuple(t[rows] for t in own)
+            parts.append(_streamed(model, x[rows], raw, samples, at_once, generator))
     found = EvidenceEstimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
     require_finite("log_evidence", log_evidence=found.log_evidence)
     return found
 
 
-def _rows(q: DiagonalNormal, rows: slice) -> DiagonalNormal:
-    return DiagonalNormal(q.loc[rows], q.logvar[rows])
-
-
-def _weights(
-    model: VAE, x: Tensor, q: DiagonalNormal, generator: torch.Generator | None
-) -> Callable[[int], Tensor]:
-    """A function from a number of samples to so many fresh log-weights of each datum."""
-
-    def weigh(size: int) -> Tensor:
-        eps = q.loc.new_empty(size, *q.loc.shape).normal_(generator=generator)
-        return log_weights(model, x, q, reparameterize(q.loc, q.logvar, eps))
-
-    return weigh
-
-
-def _two_layer_weights(
-    model: TwoLayerVAE, x: Tensor, generator: torch.Generator | None
-) -> Callable[[int], Tensor]:
-    """The same for a model that weighs its own samples."""
-
-    def weigh(size: int) -> Tensor:
-        eps = x.new_empty(size, len(x), model.noise_size).normal_(generator=generator)
-        return model.log_weights(x, eps)
-
-    return weigh
+def proposal(model: Model, where: str) -> Posterior:
+    """The family in which a model's q can be moved; raises if there is none."""
+    if model.posterior is None:
+        raise TypeError(
+            f"{where}: {type(model).__name__} has no posterior in which q could be another; "
+            f"compare log_evidence with more samples instead"
+        )
+    return model.posterior
 
 
 def _streamed(
-    weigh: Callable[[int], Tensor], x: Tensor, samples: int, at_once: int
+    model: Model,
+    x: Tensor,
+    raw: Raw | None,
+    samples: int,
+    at_once: int,
+    generator: torch.Generator | None,
 ) -> EvidenceEstimate:
     """`vaelib.latent.evidence_estimate` of weights that are never held together."""
+    if raw is None and model.posterior is not None:
+        raw = model.raw(x)  # the encoder's work is done once
     # Sums of w / eᵗ and of its square. t is the largest log-weight so far: what was summed before
     # it rose is scaled down. It starts at a finite number, so that t - t is never inf - inf.
     top = torch.full_like(x[:, 0], torch.finfo(x.dtype).min)
     first, second = torch.zeros_like(top), torch.zeros_like(top)
     for start in range(0, samples, at_once):
-        log_w = weigh(min(at_once, samples - start))
+        size = min(at_once, samples - start)
+        eps = model.noise(len(x), samples=size, generator=generator)
+        log_w = model.log_weights(x, eps, raw=raw)
         highest = torch.maximum(top, log_w.amax(0))
         w, before = torch.exp(log_w - highest), torch.exp(top - highest)
         first = first * before + w.sum(0)

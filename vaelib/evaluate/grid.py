@@ -14,7 +14,7 @@ from vaelib.evaluate.encoder import require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
 from vaelib.nets import evaluation_mode
-from vaelib.vae import VAE
+from vaelib.vae import DeepLatentModel, Model
 
 __all__ = ["GridEvidence", "grid_log_evidence"]
 
@@ -35,6 +35,11 @@ class GridEvidence(NamedTuple):
     error: Tensor  # [n], of the cells' width and of what lies outside the window together
 
 
+def has_grid(model: Model) -> bool:
+    """Whether `grid_log_evidence` is for this model."""
+    return model.latent <= 2 and isinstance(model.prior, PRIORS)
+
+
 class _Window(NamedTuple):
     """A part of a prior, and where it is: it holds z = centre + root u, u in [-extent, extent]."""
 
@@ -45,7 +50,7 @@ class _Window(NamedTuple):
 
 @torch.no_grad()
 def grid_log_evidence(
-    model: VAE,
+    model: DeepLatentModel,
     x: Float[Tensor, "n pixel"],
     *,
     points: int | None = None,
@@ -89,6 +94,7 @@ def grid_log_evidence(
         FloatingPointError: if a log p(x) is not finite.
 
     >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> from vaelib.vae import VAE
     >>> model = VAE(MLPEncoder(784, 1), MLPDecoder(1, 784))
     >>> bool((grid_log_evidence(model, torch.zeros(5, 784)).error < 1e-3).all())
     True
@@ -152,7 +158,7 @@ def _windows(prior: Distribution, points: int, extent: float) -> list[_Window]:
 
 
 def _on_grids(
-    model: VAE, x: Tensor, windows: list[_Window], points: int, extent: float
+    model: DeepLatentModel, x: Tensor, windows: list[_Window], points: int, extent: float
 ) -> GridEvidence:
     """The sum over all windows, with what cells twice as wide and the space around them change."""
     inside = grid(model.latent, points=points, extent=extent)
@@ -177,18 +183,20 @@ def _on_grids(
     return GridEvidence(found, error)
 
 
-def _sum(model: VAE, x: Tensor, window: _Window, u: Tensor, log_cell: float) -> Tensor:
+def _sum(model: DeepLatentModel, x: Tensor, window: _Window, u: Tensor, log_cell: float) -> Tensor:
     """log of the integral of p(z) p(x | z) over the cells at centre + root u."""
     rows = [torch.logsumexp(_log_joint(model, x, window, some), -1) for some in u.split(_CELLS)]
     return torch.logsumexp(torch.stack(rows), 0) + log_cell + window.root.logdet()
 
 
-def _log_joint(model: VAE, x: Tensor, window: _Window, u: Tensor) -> Tensor:
+def _log_joint(model: DeepLatentModel, x: Tensor, window: _Window, u: Tensor) -> Tensor:
     z = window.centre.to(x) + u.to(x) @ window.root.mT.to(x)
     return model.log_likelihood_pairs(x, z) + window.log_density(z)
 
 
-def _in_a_box(model: VAE, x: Tensor, window: _Window, points: int, extent: float) -> Tensor | None:
+def _in_a_box(
+    model: DeepLatentModel, x: Tensor, window: _Window, points: int, extent: float
+) -> Tensor | None:
     """The sum for one datum over a box around its posterior, and with half the cells per axis."""
     unit = grid(model.latent, points=points, extent=1.0)
     half_width = x.new_full((model.latent,), 2 * extent)

@@ -7,21 +7,19 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
-from vaelib.amortized import refine
-from vaelib.elbo import importance_weighted_bound, log_weights
+from vaelib.amortized import climb
+from vaelib.elbo import importance_weighted_bound
 from vaelib.evaluate.encoder import require_finite
-from vaelib.evaluate.evidence import log_evidence
-from vaelib.kl import DiagonalNormal
+from vaelib.evaluate.evidence import log_evidence, proposal
 from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
-from vaelib.reparam import reparameterize
-from vaelib.vae import VAE, TwoLayerVAE
+from vaelib.posterior import Raw
+from vaelib.vae import Model
 
 __all__ = ["Trust", "refined_q", "trust"]
 
-# Added to the encoder's logvar before the climb: 2.7 times as wide, to meet the bumps beside it.
-_WIDER = 2.0
 # Samples of the prior, decoded once for all data of a batch; the best one of a datum is a start.
 _SCOUTS = 1000
 # Nats by which the climb from there must end higher to be taken: smaller gains are chance.
@@ -31,7 +29,7 @@ _CONFIDENCE = math.log(1000)
 
 
 def refined_q(
-    model: VAE,
+    model: Model,
     x: Float[Tensor, "n pixel"],
     *,
     steps: int = 100,
@@ -39,7 +37,7 @@ def refined_q(
     samples: int = 16,
     batch_size: int = 100,
     generator: torch.Generator | None = None,
-) -> DiagonalNormal:
+) -> Distribution:
     r"""A proposal for `log_evidence`: each datum's q, widened and then climbed on $L_K$.
 
     $$q^\star = \arg\max_q\; E\Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k)}\Big],
@@ -59,7 +57,8 @@ def refined_q(
     encoder 2.6 and 108; climbed from there only 0.41 and 26, from both starts 0.00 and 0.2.
 
     Args:
-        model: a trained `vaelib.vae.VAE`; its parameters are not changed.
+        model: a trained `vaelib.vae.VAE`, of one layer or two; its parameters are not changed.
+            What is climbed are the raw outputs of which its posterior makes q.
         x: data, shape ``[n, pixel]``.
         steps, lr: of the climb; see `vaelib.amortized.refine`.
         samples: K of the bound that is climbed, not of an estimate made with the result.
@@ -67,11 +66,11 @@ def refined_q(
         generator: source of the noise, on the data's device.
 
     Returns:
-        One normal per datum, ``loc`` and ``logvar`` ``[n, latent]``: `log_evidence`'s ``q``. An
-        estimate made with it is a lower bound in expectation, whatever it is.
+        One distribution per datum, of the model's own family: `log_evidence`'s ``q``. An estimate
+        made with it is a lower bound in expectation, whatever it is.
 
     Raises:
-        TypeError, ValueError: if x is not data for this model, the model has two layers, or a
+        TypeError, ValueError: if x is not data for this model, the model has no posterior, or a
             number is out of range.
         FloatingPointError: if the climb ends at a number that is not finite.
 
@@ -79,7 +78,7 @@ def refined_q(
         Burda, Grosse and Salakhutdinov (arXiv:1509.00519); Cremer, Li and Duvenaud, Inference
         Suboptimality in VAEs (arXiv:1801.03558).
     """
-    _require_one_normal(model, "refined_q")
+    posterior = proposal(model, "refined_q")
     model.require_data(x)
     if min(samples, batch_size) < 1:
         raise ValueError(
@@ -89,41 +88,32 @@ def refined_q(
         ends = [
             _climbed(model, batch, steps, lr, samples, generator) for batch in x.split(batch_size)
         ]
-    loc, logvar = torch.cat([q.loc for q in ends]), torch.cat([q.logvar for q in ends])
-    require_finite("refined_q", loc=loc, logvar=logvar)
-    return DiagonalNormal(loc, logvar)
-
-
-def _require_one_normal(model: object, name: str) -> None:
-    if isinstance(model, TwoLayerVAE):
-        raise TypeError(
-            f"{name}: expected a VAE, whose q(z | x) is one normal, got a TwoLayerVAE; compare "
-            f"log_evidence with more samples instead"
-        )
+    raw = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+    require_finite("refined_q", **{f"head {i}": t for i, t in enumerate(raw)})
+    return posterior.remembering(raw)
 
 
 def _climbed(
-    model: VAE, x: Tensor, steps: int, lr: float, samples: int, generator: torch.Generator | None
-) -> DiagonalNormal:
-    """The climb from both starts; for each datum the end at which the bound is higher."""
+    model: Model, x: Tensor, steps: int, lr: float, samples: int, generator: torch.Generator | None
+) -> Raw:
+    """The climb from each start; for each datum the end at which the bound is higher."""
 
-    def bound(q: DiagonalNormal, samples: int = samples) -> Tensor:
-        eps = q.loc.new_empty(samples, *q.loc.shape).normal_(generator=generator)
-        z = reparameterize(q.loc, q.logvar, eps)
-        return importance_weighted_bound(log_weights(model, x, q, z))
+    def bound(raw: Raw, samples: int = samples) -> Tensor:
+        eps = model.noise(len(x), samples=samples, generator=generator)
+        return importance_weighted_bound(model.log_weights(x, eps, raw=raw))
 
     with torch.no_grad():
-        q = model.encode(x)
+        raw = model.raw(x)
         _, z = model.sample(_SCOUTS, generator=generator)
         scores = torch.cat([model.log_joint_pairs(x, some) for some in z.split(100)], 1)
-    wider = q.logvar + _WIDER
-    near = refine(DiagonalNormal(q.loc, wider), bound, steps=steps, lr=lr)
-    far = refine(DiagonalNormal(z[scores.argmax(1)], wider), bound, steps=steps, lr=lr)
-    with torch.no_grad():
-        take = (bound(far, 10 * samples) - bound(near, 10 * samples) > _BEYOND_NOISE)[:, None]
-    return DiagonalNormal(
-        torch.where(take, far.loc, near.loc), torch.where(take, far.logvar, near.logvar)
-    )
+    starts = proposal(model, "refined_q").starts(raw, z[scores.argmax(1)])
+    best, *others = (climb(start, bound, steps=steps, lr=lr) for start in starts)
+    for other in others:
+        with torch.no_grad():
+            gain = bound(other, 10 * samples) - bound(best, 10 * samples)
+        take = (gain > _BEYOND_NOISE)[:, None]
+        best = tuple(torch.where(take, new, old) for new, old in zip(other, best, strict=True))
+    return best
 
 
 class Trust(NamedTuple):
@@ -139,13 +129,13 @@ class Trust(NamedTuple):
 
 
 def trust(
-    model: VAE,
+    model: Model,
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 5000,
     check: int = 100,
     margin: float = 0.1,
-    q: DiagonalNormal | None = None,
+    q: Distribution | None = None,
     encoder: EvidenceEstimate | None = None,
     refined: EvidenceEstimate | None = None,
     at_once: int = 25,
@@ -173,7 +163,7 @@ def trust(
         not looked at. With at most two latent dimensions `grid_log_evidence` is the answer.
 
     Args:
-        model: a trained `vaelib.vae.VAE`.
+        model: a trained `vaelib.vae.VAE`, of one layer or two.
         x: held-out data, shape ``[n, pixel]``, in random order.
         samples: K, the same for both.
         check: how many data are compared, at least 2; all if there are fewer.
@@ -188,14 +178,14 @@ def trust(
         `Trust`. When not trusted, report ``log_evidence(model, x, q=refined_q(model, x))``.
 
     Raises:
-        TypeError, ValueError: if x is not data for this model, the model has two layers, or a
+        TypeError, ValueError: if x is not data for this model, the model has no posterior, or a
             number is out of range.
 
     References:
         Owen, Monte Carlo theory, methods and examples (2013), section 9.3, on why the weights'
         own error does not warn.
     """
-    _require_one_normal(model, "trust")
+    proposal(model, "trust")
     x = x[:check] if check > 1 else x[:0]
     if len(x) < 2 or not margin > 0:
         raise ValueError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from textwrap import wrap
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
 from vaelib.evaluate.evidence import log_evidence
-from vaelib.evaluate.grid import PRIORS, grid_log_evidence
+from vaelib.evaluate.grid import grid_log_evidence, has_grid
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.latent import EvidenceEstimate
-from vaelib.vae import VAE, TwoLayerVAE
+from vaelib.vae import DeepLatentModel, Model, require_model
 
 __all__ = ["Evidence", "Report", "Scores", "report"]
 
@@ -37,10 +37,10 @@ class Scores(NamedTuple):
     elbo: ElboEstimate
     evidence: Evidence  # from the encoder's q
     refined: Evidence | None  # from `refined_q`, if that was asked for and can be done
-    active_units: int
+    active_units: int | None  # None of a model without a q
     upper_units: int | None  # of these, those in the upper of two layers
     latent: int  # of two layers, of both together
-    trust: Trust | None  # None with two layers, which it cannot check
+    trust: Trust | None  # None of a model whose q cannot be moved
     grid: float | None  # exact, with one or two latent dimensions
     grid_error: float | None  # the mean of `GridEvidence.error`, in nats
 
@@ -81,10 +81,12 @@ class Report:
                     s.refined and s.refined.effective_samples for s in columns
                 ],
             }
-        rows["active units"] = [float(s.active_units) for s in columns]
+        rows["active units"] = [
+            s.active_units if s.active_units is None else float(s.active_units) for s in columns
+        ]
         if any(s.upper_units is not None for s in columns):
             rows["  of these in the upper layer"] = [
-                None if s.upper_units is None else float(s.upper_units) for s in columns
+                s.upper_units if s.upper_units is None else float(s.upper_units) for s in columns
             ]
         if any(s.grid is not None for s in columns):
             rows["log p(x) on a grid"] = [s.grid for s in columns]
@@ -123,11 +125,11 @@ class Report:
                 "The models differ in more than their weights: no deviation over them is given, "
                 "as it would not say how far another seed lies."
             )
-        two = [name for name, s in self.scores.items() if s.trust is None]
-        if two:
+        unchecked = [name for name, s in self.scores.items() if s.trust is None]
+        if unchecked:
             notes.append(
-                f"Neither checked nor refined: L_{self.samples} of {', '.join(two)}; the q of two "
-                f"layers is no single normal."
+                f"Neither checked nor refined: L_{self.samples} of {', '.join(unchecked)}, whose q "
+                f"cannot be moved."
             )
         for name, s in self.scores.items():
             if s.trust is None or s.trust.trusted:
@@ -144,7 +146,7 @@ class Report:
 
 
 def report(
-    models: VAE | TwoLayerVAE | Sequence[VAE | TwoLayerVAE] | Mapping[str, VAE | TwoLayerVAE],
+    models: Model | Sequence[Model] | Mapping[str, Model],
     x: Float[Tensor, "n pixel"],
     *,
     samples: int = 5000,
@@ -163,12 +165,11 @@ def report(
     set where there is no accelerator.
 
     Args:
-        models: one `vaelib.vae.VAE` or `~vaelib.vae.TwoLayerVAE`, several that differ in their
-            seed, or a mapping from names to models.
+        models: one `vaelib.vae.Model`, several that differ in their seed, or a mapping from names
+            to models.
         x: held-out data, shape ``[n, pixel]``, the same for all models.
         samples: K of `log_evidence`, whose proposal is the encoder's q.
-        check: data on which `trust` compares that with another proposal. Two layers it cannot
-            compare, and a note says so.
+        check: data on which `trust` compares that with another proposal.
         elbo_samples: samples of z per datum for `elbo`.
         threshold: of `active_units`.
         refine: give L_K from `refined_q` too, where there is one, and let `trust` compare all data.
@@ -185,12 +186,15 @@ def report(
         TypeError, ValueError: if there is no model, or x is not data for one of them.
         FloatingPointError: if a number is not finite; names it.
     """
-    if isinstance(models, VAE | TwoLayerVAE):
-        models = {"model": models}
-    elif not isinstance(models, Mapping):
-        models = {f"seed {i}": model for i, model in enumerate(models)}
+    if not isinstance(models, Mapping):
+        if isinstance(models, Sequence):
+            models = {f"seed {i}": model for i, model in enumerate(models)}
+        else:
+            models = {"model": models}
     if not models:
         raise ValueError("report: expected at least one model, got none")
+    for model in models.values():
+        require_model(model, "report")
     scores = {}
     for name, model in models.items():
         bound = elbo(model, x, samples=elbo_samples, batch_size=batch_size, generator=generator)
@@ -204,13 +208,14 @@ def report(
             generator=generator,
         )
         encoder = l_k()
-        active = active_units(
-            model, x, threshold=threshold, batch_size=batch_size, generator=generator
-        )
-        refined = checked = exact = upper = None
-        if isinstance(model, TwoLayerVAE):
-            upper = int(active[model.latent :].sum())
-        else:
+        refined = checked = exact = active = upper = None
+        if model.posterior is not None:
+            units = active_units(
+                model, x, threshold=threshold, batch_size=batch_size, generator=generator
+            )
+            active = int(units.sum())
+            if len(model.layers) > 1:
+                upper = int(units[model.layers[0] :].sum())
             if refine:
                 refined = l_k(q=refined_q(model, x, batch_size=batch_size, generator=generator))
             checked = trust(
@@ -224,15 +229,15 @@ def report(
                 batch_size=batch_size,
                 generator=generator,
             )
-            if model.latent <= 2 and isinstance(model.prior, PRIORS):
-                exact = grid_log_evidence(model, x)
+        if has_grid(model):
+            exact = grid_log_evidence(cast(DeepLatentModel, model), x)
         scores[str(name)] = Scores(
             bound,
             _evidence(encoder),
             None if refined is None else _evidence(refined),
-            int(active.sum()),
+            active,
             upper,
-            len(active),
+            model.latent,
             checked,
             None if exact is None else exact.log_evidence.mean().item(),
             None if exact is None else exact.error.mean().item(),

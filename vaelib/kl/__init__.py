@@ -8,13 +8,14 @@ and `fit_reverse` work in one dimension, for any density.
 Chapter: :doc:`/book/kl`.
 """
 
-from vaelib.kl.closed import DiagonalNormal, kl_normal, kl_standard_normal
+from vaelib.kl.closed import DiagonalNormal, closed_kl, kl_normal, kl_standard_normal
 from vaelib.kl.line import fit_forward, fit_reverse, kl_line
 from vaelib.kl.monte_carlo import MonteCarlo, kl_monte_carlo, kl_monte_carlo_k3
 
 __all__ = [
     "DiagonalNormal",
     "MonteCarlo",
+    "closed_kl",
     "fit_forward",
     "fit_reverse",
     "kl_line",

@@ -1,7 +1,7 @@
 """KL divergences between normals in closed form, and the family that every encoder returns."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.kl import register_kl
 
-__all__ = ["DiagonalNormal", "kl_normal", "kl_standard_normal"]
+__all__ = ["DiagonalNormal", "closed_kl", "kl_normal", "kl_standard_normal"]
 
 
 class DiagonalNormal(Independent):
@@ -156,6 +156,50 @@ def _kl_full_diagonal(q: MultivariateNormal, p: DiagonalNormal) -> Tensor:
     spread = _in_units(q.scale_tril, p.logvar[..., None]).square().sum((-2, -1))
     shift = _in_units(q.loc - p.loc, p.logvar).square().sum(-1)
     return 0.5 * (spread + shift + (p.logvar - 1).sum(-1)) - _log_diagonal(q.scale_tril)
+
+
+def _kl_full_full(q: MultivariateNormal, p: MultivariateNormal) -> Tensor:
+    """As torch's, of plain products, which its compiler takes."""
+    _require_same_size(q, p)
+    shift = (q.loc - p.loc)[..., None]
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    columns = torch.cat([t.expand(*batch, -1, -1) for t in (q.scale_tril, shift)], -1)
+    whitened = torch.linalg.solve_triangular(p.scale_tril, columns, upper=False)
+    squared = whitened.square().sum((-2, -1))
+    log_ratio = _log_diagonal(p.scale_tril) - _log_diagonal(q.scale_tril)
+    return 0.5 * (squared - q.event_shape[0]) + log_ratio
+
+
+_CLOSED: dict[tuple[type, type], Callable[..., Tensor]] = {
+    (DiagonalNormal, DiagonalNormal): _kl_diagonal_normal,
+    (DiagonalNormal, MultivariateNormal): _kl_diagonal_full,
+    (MultivariateNormal, DiagonalNormal): _kl_full_diagonal,
+    (MultivariateNormal, MultivariateNormal): _kl_full_full,
+}
+
+
+def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    r"""$\mathrm{KL}(q \,\|\, p)$ of two normals, in closed form; None of any other pair.
+
+    The two must be of these classes themselves. A subclass may have another density, and torch's
+    ``kl_divergence`` would give it the formula of the class that it comes from. And that function's
+    search for a formula cannot be compiled; this look-up can.
+
+    Args:
+        q, p: over one space; batch shapes that broadcast.
+
+    Returns:
+        One value per datum, nats.
+
+    Raises:
+        ValueError: if they are two normals over spaces of different sizes.
+
+    >>> q = DiagonalNormal(torch.ones(3, 1), torch.zeros(3, 1))
+    >>> closed_kl(q, DiagonalNormal(torch.zeros(1), torch.zeros(1)))
+    tensor([0.5000, 0.5000, 0.5000])
+    """
+    formula = _CLOSED.get((type(q), type(p)))
+    return None if formula is None else formula(q, p)
 
 
 def _require_same_size(q: Distribution, p: Distribution) -> None:

@@ -2,17 +2,28 @@
 
 `DeepLatentModel` is the model: a prior, and a likelihood whose parameters come from a decoder (θ).
 `VAE` adds an encoder for inference (φ). `Autoencoder` has two networks but no prior, so it is no
-model of x. `IWAE` is a VAE that is trained on the importance-weighted bound, and `TwoLayerVAE` has
-a second layer of latent variables above the first. The ``forward`` of all but the first is the
-loss; the one minus sign of a bound stands there.
+model of x. `IWAE` is a VAE that is trained on the importance-weighted bound, and `TwoLayerVAE` one
+whose z has two layers. The ``forward`` of all but the first is the loss; the one minus sign of a
+bound stands there. `Model` says what each can be asked for.
 
 Chapter: :doc:`/book/vae`.
 """
 
 from vaelib.vae.autoencoder import Autoencoder
 from vaelib.vae.iwae import IWAE
-from vaelib.vae.model import DeepLatentModel, ObservationModel
-from vaelib.vae.two_layer import TwoLayerVAE
+from vaelib.vae.model import DeepLatentModel
+from vaelib.vae.protocol import Model, require_model
+from vaelib.vae.two_layer import HierarchicalPosterior, HierarchicalPrior, TwoLayerVAE
 from vaelib.vae.vae import VAE
 
-__all__ = ["IWAE", "VAE", "Autoencoder", "DeepLatentModel", "ObservationModel", "TwoLayerVAE"]
+__all__ = [
+    "IWAE",
+    "VAE",
+    "Autoencoder",
+    "DeepLatentModel",
+    "HierarchicalPosterior",
+    "HierarchicalPrior",
+    "Model",
+    "TwoLayerVAE",
+    "require_model",
+]

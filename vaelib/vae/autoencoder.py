@@ -2,16 +2,18 @@
 
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaelib.arguments import require_network
 from vaelib.likelihood import Likelihood
-from vaelib.vae.model import chosen, require_data, require_fit, require_rows
+from vaelib.vae.protocol import Model, called, chosen, require_rows
+from vaelib.vae.vae import require_fit
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Model):
     """Two networks and a code between them: no prior, so it does not say where to sample a code.
 
     Args:
@@ -29,27 +31,57 @@ class Autoencoder(nn.Module):
         super().__init__()
         require_network("Autoencoder", "decoder", decoder, "pixels")
         require_fit("Autoencoder", encoder, decoder)
+        self.pixels = cast(int, decoder.pixels)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = chosen(likelihood, "Autoencoder")
 
-    def encode(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, "batch latent"]:
+    def noise(
+        self,
+        n: int,
+        *,
+        samples: int | None = None,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Float[Tensor, "*samples n 0"]:
+        """None: a code is a point."""
+        device = next(self.parameters()).device
+        return torch.empty(*(() if samples is None else (samples,)), n, 0, device=device)
+
+    def encode(
+        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+    ) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
-        require_rows(x, cast(int, self.decoder.pixels))
-        return self.encoder(x).to(x.dtype)
+        require_rows(x, self.pixels)
+        return cast(Tensor, called(self.encoder, x, c))
 
-    def decode(self, z: Float[Tensor, "*batch latent"]) -> Distribution:
+    def decode(self, z: Float[Tensor, "*batch latent"], c: Tensor | None = None) -> Distribution:
         """p(x | z)."""
-        return self.likelihood(self.decoder(z).to(z.dtype))
+        return self.likelihood(called(self.decoder, z, c))
 
-    def log_likelihood(self, x: Float[Tensor, "batch pixel"]) -> Float[Tensor, " batch"]:
-        """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z).
+    def log_likelihood(
+        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+    ) -> Float[Tensor, " batch"]:
+        """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z)."""
+        self.require_data(x)
+        return self.decode(self.encode(x, c), c).log_prob(x)
 
-        The reconstruction itself, an image, is ``decode(encode(x)).mean``.
-        """
-        require_data(x, cast(int, self.decoder.pixels), self.likelihood)
-        return self.decode(self.encode(x)).log_prob(x)
+    def reconstruct(
+        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+    ) -> Float[Tensor, "batch pixel"]:
+        """The mean of p(x | z) at the code of x, an image to look at."""
+        return self.decode(self.encode(x, c), c).mean
 
-    def forward(self, x: Tensor) -> Tensor:
+    def named_terms(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """log p(x | z)."""
+        return {"log_likelihood": self.decode(self.encode(x)).log_prob(x)}
+
+    def forward(
+        self,
+        x: Tensor,
+        eps: Tensor | None = None,  # noqa: ARG002
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """The loss: minus the mean of log p(x | z) over the batch. It draws nothing."""
-        return -self.decode(self.encode(x)).log_prob(x).mean()
+        return -self.decode(self.encode(x, c), c).log_prob(x).mean()

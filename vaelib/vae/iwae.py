@@ -3,14 +3,14 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal
 
 from vaelib.arguments import require_sizes
-from vaelib.elbo import importance_weighted_bound, importance_weighted_surrogate
+from vaelib.elbo import Terms, importance_weighted_bound, importance_weighted_surrogate
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.posterior import Posterior
 from vaelib.prior import Prior
-from vaelib.reparam import reparameterize, stop_score
 from vaelib.vae.vae import VAE
 
 
@@ -37,11 +37,12 @@ class IWAE(VAE):
     $E[\sum_k \tilde w_k \nabla_\theta \log w_k]$ in both.
 
     Args:
-        encoder, decoder, likelihood, prior: see `VAE`.
+        encoder, decoder, likelihood, prior, posterior: see `VAE`.
         samples: K, at least 1. Each step decodes K times as much.
         doubly_reparameterized: take φ's gradient by the second formula. It decodes twice, because
             the weights must be known before the pass that is differentiated; both passes must
-            agree, so no dropout in the decoder.
+            agree, so no dropout in the decoder. Not for a posterior with weights of its own: its
+            score would have to be held back in each of them.
 
     Raises:
         TypeError, ValueError: as `VAE`, and if ``samples`` is no whole number of at least 1.
@@ -69,15 +70,22 @@ class IWAE(VAE):
         *,
         likelihood: Likelihood | None = None,
         prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
+        posterior: Posterior | None = None,
         samples: int = 5,
         doubly_reparameterized: bool = False,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood=likelihood, prior=prior)
-        require_sizes("IWAE", samples=samples)
+        super().__init__(encoder, decoder, likelihood=likelihood, prior=prior, posterior=posterior)
+        name = type(self).__name__
+        require_sizes(name, samples=samples)
         if not isinstance(doubly_reparameterized, bool):
             raise TypeError(
-                f"IWAE: expected doubly_reparameterized as True or False, got "
+                f"{name}: expected doubly_reparameterized as True or False, got "
                 f"{doubly_reparameterized!r}"
+            )
+        if doubly_reparameterized and next(self.posterior.parameters(), None) is not None:
+            raise ValueError(
+                f"{name}: expected a posterior without weights of its own with "
+                f"doubly_reparameterized=True, got {type(self.posterior).__name__}; leave one out"
             )
         self.samples = samples
         self.doubly_reparameterized = doubly_reparameterized
@@ -86,57 +94,38 @@ class IWAE(VAE):
         """What print(model) shows beside the networks."""
         return f"samples={self.samples}, doubly_reparameterized={self.doubly_reparameterized}"
 
-    def noise(
-        self, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "samples n latent"]:
-        """The standard normal noise ε of K samples for each of n data."""
-        return self._zeros.new_empty(self.samples, n, self.latent).normal_(generator=generator)
+    def noise(  # noqa: D102
+        self, n: int, *, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "samples n noise"]:
+        return super().noise(n, samples=samples or self.samples, generator=generator)
 
-    def log_weights(
-        self, x: Float[Tensor, "batch pixel"], eps: Float[Tensor, "samples batch latent"]
-    ) -> Float[Tensor, "samples batch"]:
-        r"""$\log w_k$ of the z that the noise makes, in nats, with the plain gradient.
-
-        Args:
-            x: data, shape ``[batch, pixels]``; its values are not checked.
-            eps: standard normal noise, of any number of samples.
-        """
-        q = self.encode(x)
-        return self._log_weights(x, q, reparameterize(q.loc, q.logvar, eps))
-
-    def forward(
-        self,
-        x: Tensor,
-        eps: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The loss: minus the mean over the batch of the bound's estimate, in nats per datum.
-
-        Args:
-            x: data, shape ``[batch, pixels]``; its values are not checked.
-            eps: ``noise(len(x))``, or with another number of samples; drawn if None.
-            generator: used only when ``eps`` is None.
-        """
-        if eps is None:
-            eps = self.noise(len(x), generator=generator)
+    def objective(self, x: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
+        """What is maximized, per datum: the bound's estimate from the samples of the noise."""
+        raw = self.raw(x, c)
         if not self.doubly_reparameterized:
-            return -importance_weighted_bound(self.log_weights(x, eps)).mean()
-        q = self.encode(x)
-        z = reparameterize(q.loc, q.logvar, eps)
+            terms = self._terms(x, raw, eps, c, exact=False)
+            return importance_weighted_bound(self._warmed(terms))
+        q, prior = self.posterior(*raw), self.prior_given(c)
+        z, _ = self.posterior.push(q, eps)
+
+        def log_weights(q: Distribution, z: Tensor) -> Tensor:
+            kl = q.log_prob(z) - prior.log_prob(z)
+            return self._warmed(Terms(self.decode(z, c).log_prob(x), kl))
+
         # Detached, not under no_grad: autocast keeps the weights that it casts. In some versions of
         # torch the second pass would find them without a graph, and θ get no gradient.
-        share = torch.softmax(self._log_weights(x, q, z).detach(), 0)
+        share = torch.softmax(log_weights(q, z).detach(), 0)
         # The surrogate multiplies every gradient by the share; on its way to φ one passes here too.
         # During a warm-up with the factor t the score is t times as large, and so is what replaces
         # it: t share² + (1 - t) share.
         passed = 1 - self.kl_warmup * (1 - share)
         z = z.detach() + passed[..., None] * (z - z.detach())
-        log_w = self._log_weights(x, stop_score(q), z)
+        # q's parameters held constant, as `vaelib.reparam.stop_score` does it for one normal.
+        log_w = log_weights(self.posterior(*(t.detach() for t in raw)), z)
         bound, surrogate = importance_weighted_bound(log_w), importance_weighted_surrogate(log_w)
         # The value of the one with the gradient of the other.
-        return -(bound.detach() + surrogate - surrogate.detach()).mean()
+        return bound.detach() + surrogate - surrogate.detach()
 
-    def _log_weights(self, x: Tensor, q: DiagonalNormal, z: Tensor) -> Tensor:
-        log_ratio = self.prior.log_prob(z) - q.log_prob(z)
-        return self.log_likelihood(x, z) + self.kl_warmup * log_ratio
+    def _warmed(self, terms: Terms) -> Tensor:
+        """The log-weights, of which a warm-up counts a part."""
+        return terms.log_likelihood - self.kl_warmup * terms.kl

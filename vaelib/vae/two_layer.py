@@ -1,20 +1,146 @@
 """A model with two layers of latent variables, each drawn from the one above it."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from vaelib.arguments import require_match, require_network, require_sizes
-from vaelib.elbo import importance_weighted_bound
+from vaelib.arguments import require_match, require_network
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.posterior import Diagonal, Raw
+from vaelib.prior import Prior
 from vaelib.reparam import reparameterize
-from vaelib.vae.model import ObservationModel, require_fit, require_rows
+from vaelib.vae.iwae import IWAE
+from vaelib.vae.protocol import called
 
 
-class TwoLayerVAE(ObservationModel):
+class TwoSteps(Distribution):
+    """Over z = (h1, h2): one of the two layers is drawn first, and the other given it.
+
+    Args:
+        first: of the layer that comes first.
+        then: from that layer to the distribution of the other.
+        lower: the size of h1.
+        up: whether h1 comes first, as in a posterior, or h2, as in a prior.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(
+        self,
+        first: DiagonalNormal,
+        then: Callable[[Tensor], DiagonalNormal],
+        *,
+        lower: int,
+        size: int,
+        up: bool,
+    ) -> None:
+        self.first, self.then, self.lower, self.up = first, then, lower, up
+        super().__init__(first.batch_shape, torch.Size([size]), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The sum of both layers' log-densities, nats."""
+        h1, h2 = value[..., : self.lower], value[..., self.lower :]
+        first, then = (h1, h2) if self.up else (h2, h1)
+        return self.first.log_prob(first) + self.then(first).log_prob(then)
+
+    def push(self, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """z of the noise, of which each layer takes its own part, and log q(z)."""
+        eps1, eps2 = eps[..., : self.lower], eps[..., self.lower :]
+        for_first, for_then = (eps1, eps2) if self.up else (eps2, eps1)
+        first = reparameterize(self.first.loc, self.first.logvar, for_first)
+        given = self.then(first)
+        then = reparameterize(given.loc, given.logvar, for_then)
+        z = torch.cat((first, then) if self.up else (then, first), -1)
+        return z, self.first.log_prob(first) + given.log_prob(then)
+
+
+class HierarchicalPrior(Prior):
+    r"""$p(h_2)\, p_\theta(h_1 \mid h_2)$ over $z = (h_1, h_2)$, with $h_2 \sim N(0, I)$.
+
+    Args:
+        network: from $h_2$ to loc and logvar of $h_1$ given it.
+        lower, upper: the sizes of $h_1$, which a decoder sees, and of $h_2$.
+    """
+
+    def __init__(self, network: nn.Module, *, lower: int, upper: int) -> None:
+        super().__init__()
+        self.network, self.lower, self.latent = network, lower, lower + upper
+        self._zeros: Tensor
+        self.register_buffer("_zeros", torch.zeros(upper), persistent=False)
+
+    @property
+    def visible(self) -> int:  # noqa: D102
+        return self.lower
+
+    def forward(self, c: Tensor | None = None) -> TwoSteps:  # noqa: D102
+        return TwoSteps(
+            DiagonalNormal(self._zeros, self._zeros),
+            lambda h2: _normal(self.network, h2, c),
+            lower=self.lower,
+            size=self.latent,
+            up=False,
+        )
+
+    @torch.no_grad()
+    def sample(  # noqa: D102
+        self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n latent"]:
+        eps2 = self._zeros.new_empty(n, len(self._zeros)).normal_(generator=generator)
+        eps1 = self._zeros.new_empty(n, self.lower).normal_(generator=generator)
+        return self(c).push(torch.cat([eps1, eps2], -1))[0]
+
+    def spread(self) -> Float[Tensor, " latent"]:
+        """1 for each: the variance of h1 is not known."""
+        return self._zeros.new_ones(self.latent)
+
+
+class HierarchicalPosterior(Diagonal):
+    r"""$q_\phi(h_1 \mid x)\, q_\phi(h_2 \mid h_1)$ over $z = (h_1, h_2)$.
+
+    An encoder's raw outputs are loc and logvar of $h_1$; a search for a better q for one datum
+    moves these, and keeps the network above.
+
+    Args:
+        network: from $h_1$ to loc and logvar of $h_2$ given it.
+        lower, upper: the sizes of $h_1$ and $h_2$.
+    """
+
+    def __init__(self, network: nn.Module, *, lower: int, upper: int) -> None:
+        super().__init__()
+        self.network, self.lower, self.upper = network, lower, upper
+
+    def forward(self, *raw: Tensor) -> Distribution:  # type: ignore[override]  # noqa: D102
+        loc, logvar = raw
+        return TwoSteps(
+            DiagonalNormal(loc, logvar),
+            lambda h1: _normal(self.network, h1),
+            lower=self.lower,
+            size=self.lower + self.upper,
+            up=True,
+        )
+
+    def push(self, q: Distribution, eps: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return cast(TwoSteps, q).push(eps)
+
+    def means(self, q: Distribution, noise: Callable[[], Tensor]) -> Tensor:
+        """The mean of h1 itself, and that of h2 given samples of h1: less noise than in z."""
+        first = cast(TwoSteps, q).first
+        h1 = reparameterize(first.loc, first.logvar, noise()[..., : self.lower])
+        return torch.cat([first.loc.expand_as(h1), cast(TwoSteps, q).then(h1).loc], -1)
+
+    def starts(self, raw: Raw, z: Tensor) -> list[Raw]:  # noqa: D102
+        return super().starts(raw, z[..., : self.lower])
+
+    def raw(self, q: Distribution) -> Raw:  # noqa: D102
+        return super().raw(cast(TwoSteps, q).first)
+
+
+class TwoLayerVAE(IWAE):
     r"""Two layers of latent variables: $p(h_2)\, p_\theta(h_1 \mid h_2)\, p_\theta(x \mid h_1)$.
 
     $h_2 \sim N(0, I)$, and $h_1$ given $h_2$ is a diagonal normal. The encoder goes the other way,
@@ -27,6 +153,9 @@ class TwoLayerVAE(ObservationModel):
     With K = 1 that is the ELBO. What a second layer adds is a prior of $h_1$ that is learned,
     $\int p(h_2)\, p_\theta(h_1 \mid h_2)\, dh_2$, a mixture of infinitely many normals.
 
+    It is an `IWAE` over $z = (h_1, h_2)$, with a `HierarchicalPrior` and a `HierarchicalPosterior`;
+    the decoder sees $h_1$ alone. So all that a VAE can do and be asked, it can too.
+
     Args:
         encoder: from x ``[batch, pixels]`` to loc and logvar of $q(h_1 \mid x)$, ``[batch, n1]``.
         top_encoder: from ``[batch, n1]`` to loc and logvar of $q(h_2 \mid h_1)$, ``[batch, n2]``,
@@ -34,7 +163,7 @@ class TwoLayerVAE(ObservationModel):
         top_decoder: from ``[batch, n2]`` to loc and logvar of $p(h_1 \mid h_2)$, ``[batch, n1]``: a
             network with two heads, as an encoder is.
         decoder: from $h_1$ to the raw parameters of the likelihood of x; its ``latent`` is n1.
-        likelihood: see `ObservationModel`.
+        likelihood: see `VAE`.
         samples: K, at least 1.
 
     Raises:
@@ -69,27 +198,29 @@ class TwoLayerVAE(ObservationModel):
         likelihood: Likelihood | None = None,
         samples: int = 1,
     ) -> None:
-        super().__init__(decoder, likelihood=likelihood)
-        require_fit("TwoLayerVAE", encoder, decoder)
-        require_network("TwoLayerVAE", "top_encoder", top_encoder, "latent")
-        require_network("TwoLayerVAE", "top_decoder", top_decoder)
+        name = "TwoLayerVAE"
+        require_network(name, "decoder", decoder, "latent", "pixels")
+        require_network(name, "top_encoder", top_encoder, "latent")
+        require_network(name, "top_decoder", top_decoder)
         require_match(
-            "TwoLayerVAE",
-            decoder__latent=self.latent,
+            name,
+            decoder__latent=cast(int, decoder.latent),
             top_encoder__pixels=getattr(top_encoder, "pixels", None),
             top_decoder__latent=getattr(top_decoder, "latent", None),
         )
         require_match(
-            "TwoLayerVAE",
+            name,
             top_encoder__latent=cast(int, top_encoder.latent),
             top_decoder__pixels=getattr(top_decoder, "pixels", None),
         )
-        require_sizes("TwoLayerVAE", samples=samples)
-        self.encoder, self.top_encoder, self.top_decoder = encoder, top_encoder, top_decoder
-        self.samples = samples
-        self._zeros_top: Tensor
-        self.register_buffer(
-            "_zeros_top", torch.zeros(cast(int, top_encoder.latent)), persistent=False
+        sizes = {"lower": cast(int, decoder.latent), "upper": cast(int, top_encoder.latent)}
+        super().__init__(
+            encoder,
+            decoder,
+            likelihood=likelihood,
+            prior=HierarchicalPrior(top_decoder, **sizes),
+            posterior=HierarchicalPosterior(top_encoder, **sizes),
+            samples=samples,
         )
 
     def extra_repr(self) -> str:
@@ -97,87 +228,12 @@ class TwoLayerVAE(ObservationModel):
         return f"samples={self.samples}"
 
     @property
-    def prior(self) -> DiagonalNormal:
-        r"""$p(h_2)$, the only prior that is known; that of $h_1$ is an integral over it."""
-        return DiagonalNormal(self._zeros_top, self._zeros_top)
-
-    @property
-    def noise_size(self) -> int:
-        """The number of standard normals that one sample needs, n1 + n2."""
-        return len(self._zeros) + len(self._zeros_top)
-
-    def noise(
-        self, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "samples n noise"]:
-        r"""The standard normal noise of K samples for each of n data.
-
-        The first n1 numbers of the last axis make $h_1$, the others $h_2$.
-        """
-        return self._zeros.new_empty(self.samples, n, self.noise_size).normal_(generator=generator)
-
-    def encode(self, x: Float[Tensor, "batch pixel"]) -> DiagonalNormal:
-        r"""$q(h_1 \mid x)$, whose ``loc`` is the code of x."""
-        require_rows(x, self.pixels)
-        return _normal(self.encoder, x)
-
-    def log_weights(
-        self, x: Float[Tensor, "batch pixel"], eps: Float[Tensor, "samples batch noise"]
-    ) -> Float[Tensor, "samples batch"]:
-        r"""$\log w_k$ of the $h_1$ and $h_2$ that the noise makes, in nats, with their gradient.
-
-        Args:
-            x: data, shape ``[batch, pixels]``; its values are not checked.
-            eps: standard normal noise as `noise` draws it, of any number of samples.
-
-        Raises:
-            ValueError: if the last axis of ``eps`` is not ``noise_size``.
-        """
-        if eps.shape[-1] != self.noise_size:
-            raise ValueError(
-                f"TwoLayerVAE: expected noise of shape [samples, batch, {self.noise_size}], got "
-                f"{tuple(eps.shape)}; model.noise(len(x)) draws it"
-            )
-        eps1, eps2 = eps.split([len(self._zeros), len(self._zeros_top)], -1)
-        q1 = self.encode(x)
-        h1 = reparameterize(q1.loc, q1.logvar, eps1)
-        q2 = _normal(self.top_encoder, h1)
-        h2 = reparameterize(q2.loc, q2.logvar, eps2)
-        log_p1 = _normal(self.top_decoder, h2).log_prob(h1)
-        log_joint = self.prior.log_prob(h2) + log_p1 + self.log_likelihood(x, h1)
-        return log_joint - q1.log_prob(h1) - q2.log_prob(h2)
-
-    def forward(
-        self,
-        x: Tensor,
-        eps: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The loss: minus the mean over the batch of the bound's estimate, in nats per datum.
-
-        Args:
-            x: data, shape ``[batch, pixels]``; its values are not checked.
-            eps: ``noise(len(x))``, or with another number of samples; drawn if None.
-            generator: used only when ``eps`` is None.
-        """
-        if eps is None:
-            eps = self.noise(len(x), generator=generator)
-        return -importance_weighted_bound(self.log_weights(x, eps)).mean()
-
-    @torch.no_grad()
-    def sample(
-        self, n: int, *, generator: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n h1"], Float[Tensor, "n h2"]]:
-        """n triples (x, h1, h2), from the top down."""
-        h2 = self._zeros_top.new_empty(n, len(self._zeros_top)).normal_(generator=generator)
-        p1 = _normal(self.top_decoder, h2)
-        eps = torch.empty_like(p1.loc).normal_(generator=generator)
-        h1 = reparameterize(p1.loc, p1.logvar, eps)
-        return self.likelihood.sample(self.decoder(h1), generator), h1, h2
+    def layers(self) -> tuple[int, int]:
+        """The sizes of h1 and h2."""
+        posterior = cast(HierarchicalPosterior, self.posterior)
+        return posterior.lower, posterior.upper
 
 
-def _normal(network: nn.Module, given: Tensor) -> DiagonalNormal:
+def _normal(network: nn.Module, given: Tensor, c: Tensor | None = None) -> DiagonalNormal:
     """What a network with two heads says, in the precision of what it was given."""
-    loc, logvar = network(given.reshape(-1, given.shape[-1]))
-    shape = (*given.shape[:-1], loc.shape[-1])
-    return DiagonalNormal(loc.to(given.dtype).reshape(shape), logvar.to(given.dtype).reshape(shape))
+    return DiagonalNormal(*called(network, given, c))

@@ -1,34 +1,42 @@
 """A model and an encoder, trained together on the ELBO."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import MixtureSameFamily, MultivariateNormal, kl_divergence
+from torch.distributions import Distribution, MultivariateNormal
 
-from vaelib.arguments import require_number
+from vaelib.arguments import require_match, require_network, require_number
 from vaelib.elbo import Terms
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
+from vaelib.posterior import Diagonal, Posterior, Raw
 from vaelib.prior import Prior
-from vaelib.reparam import reparameterize
-from vaelib.vae.model import DeepLatentModel, require_fit, require_rows
+from vaelib.vae.model import DeepLatentModel
+from vaelib.vae.protocol import Model, called, require_rows
+
+_DIAGONAL = Diagonal()
 
 
-class VAE(DeepLatentModel):
+class VAE(DeepLatentModel, Model):
     r"""A `DeepLatentModel` and an encoder $q_\phi(z \mid x)$, trained together on the ELBO.
 
     $$\mathrm{ELBO}(x) = E_{q_\phi(z|x)}\big[\log p_\theta(x \mid z)\big]
       - \mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p(z)\big)$$
 
     Args:
-        encoder: module from ``[batch, pixels]`` to a pair (loc, logvar), each ``[batch, latent]``.
+        encoder: module from ``[batch, pixels]`` to a pair (loc, logvar), each ``[batch, latent]``,
+            or to as many tensors as the posterior has ``heads``.
         decoder, likelihood, prior: see `DeepLatentModel`.
+        posterior: the family of q; a `~vaelib.posterior.Diagonal` normal if None.
         beta: weight of the KL **in the loss**. Only with 1, the default, is the loss minus an ELBO;
             `elbo` and `terms` do not use it. A finite number of at least 0.
 
     Raises:
         TypeError, ValueError: as `DeepLatentModel`; and if encoder and decoder have different
-            sizes, or beta is out of range.
+            sizes, the posterior is none, or beta is out of range.
 
     While ``train.fit`` warms the KL up, the buffer ``kl_warmup`` holds a factor on beta between 0
     and 1; otherwise it is 1. It is a tensor so that a change neither compiles nor records anew.
@@ -51,40 +59,62 @@ class VAE(DeepLatentModel):
         *,
         likelihood: Likelihood | None = None,
         prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
+        posterior: Posterior | None = None,
         beta: float = 1.0,
     ) -> None:
         super().__init__(decoder, likelihood=likelihood, prior=prior)
-        require_fit(type(self).__name__, encoder, decoder)
-        require_number(type(self).__name__, "beta", beta, least=0.0)
+        name = type(self).__name__
+        require_fit(name, encoder, decoder)
+        require_number(name, "beta", beta, least=0.0)
         self.encoder = encoder
+        if posterior is not None and not isinstance(posterior, Posterior):
+            raise TypeError(
+                f"{name}: expected posterior as a vaelib.posterior.Posterior, got {posterior!r}"
+            )
+        self._posterior = posterior  # None is a diagonal normal, which descriptions do not name
         self.beta = beta
         self.kl_warmup: Tensor
         self.register_buffer("kl_warmup", torch.ones(()), persistent=False)
-
-    def encode(self, x: Float[Tensor, "batch pixel"]) -> DiagonalNormal:
-        """q(z | x): one loc and one scale for each datum and each latent dimension."""
-        require_rows(x, self.pixels)
-        loc, logvar = self.encoder(x)
-        return DiagonalNormal(loc.to(x.dtype), logvar.to(x.dtype))
 
     def extra_repr(self) -> str:
         """What print(model) shows beside the networks."""
         return f"beta={self.beta}"
 
-    def noise(
-        self, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n latent"]:
-        """The standard normal noise ε that the loss of n data needs: ``model(x, model.noise(n))``.
+    @property
+    def posterior(self) -> Posterior:
+        """The family of q(z | x)."""
+        return _DIAGONAL if self._posterior is None else self._posterior
 
-        A training loop draws it outside of what it compiles, where a generator can be used.
-        """
-        return self._zeros.new_empty(n, self.latent).normal_(generator=generator)
+    def encode(self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None) -> Distribution:
+        """q(z | x), one distribution for each datum."""
+        return self.posterior(*self.raw(x, c))
+
+    def raw(self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None) -> Raw:
+        """The encoder's outputs, of which `encode` makes q."""
+        require_rows(x, self.pixels)
+        raw = cast(Raw, called(self.encoder, x, c))
+        if len(raw) != self.posterior.heads:
+            raise ValueError(
+                f"expected an encoder that returns {self.posterior.heads} tensors, as "
+                f"{type(self.posterior).__name__} has heads, got {len(raw)}; "
+                f"vaelib.nets.MLPEncoder takes heads={self.posterior.heads}"
+            )
+        return raw
+
+    def noise(  # noqa: D102
+        self, n: int, *, samples: int | None = None, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*samples n noise"]:
+        shape = () if samples is None else (samples,)
+        size = self.posterior.noise_size(self.latent)
+        return self._zeros.new_empty(*shape, n, size).normal_(generator=generator)
 
     def terms(
         self,
         x: Float[Tensor, "batch pixel"],
-        eps: Float[Tensor, "*samples batch latent"] | None = None,
+        eps: Float[Tensor, "*samples batch noise"] | None = None,
+        c: Tensor | None = None,
         *,
+        exact: bool = True,
         generator: torch.Generator | None = None,
     ) -> Terms:
         r"""The ELBO's two terms per datum, in nats: log p(x | z) at one z of q, and the KL.
@@ -100,6 +130,9 @@ class VAE(DeepLatentModel):
             x: data, shape ``[batch, pixels]``, in the likelihood's support.
             eps: standard normal noise, ``[batch, latent]``; drawn from ``generator`` if None. With
                 an axis more in front, the first term has that axis too: one value per sample.
+            c: a condition, ``[batch, …]``.
+            exact: False estimates the KL in any case, so that the difference of the two is the
+                log-weight of z.
             generator: used only when ``eps`` is None.
 
         Returns:
@@ -110,38 +143,110 @@ class VAE(DeepLatentModel):
             ValueError: if x has the wrong shape, is empty or leaves the likelihood's support.
         """
         self.require_data(x)
-        return self._terms(x, eps, generator)
+        if eps is None:
+            eps = self.noise(len(x), generator=generator)
+        return self._terms(x, self.raw(x, c), eps, c, exact=exact)
 
     def elbo(
         self,
         x: Float[Tensor, "batch pixel"],
-        eps: Float[Tensor, "*samples batch latent"] | None = None,
+        eps: Float[Tensor, "*samples batch noise"] | None = None,
+        c: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "*samples batch"]:
         """A one-sample estimate of the ELBO per datum, in nats; see `terms`."""
-        return self.terms(x, eps, generator=generator).elbo
+        return self.terms(x, eps, c, generator=generator).elbo
+
+    def log_weights(
+        self,
+        x: Float[Tensor, "batch pixel"],
+        eps: Float[Tensor, "*samples batch noise"],
+        c: Tensor | None = None,
+        *,
+        raw: Raw | None = None,
+    ) -> Float[Tensor, "*samples batch"]:
+        r"""$\log w = \log p(x, z) - \log q(z \mid x)$ of the z that the noise makes, in nats.
+
+        Args:
+            x: data, shape ``[batch, pixels]``; its values are not checked.
+            eps: standard normal noise, of any number of samples.
+            c: a condition, ``[batch, …]``.
+            raw: the parameters of another q of the same family; the encoder's if None.
+        """
+        return self._terms(x, self.raw(x, c) if raw is None else raw, eps, c, exact=False).elbo
+
+    def means(  # noqa: D102
+        self, x: Tensor, noise: Callable[[], Tensor]
+    ) -> Float[Tensor, "samples batch latent"]:
+        return self.posterior.means(self.encode(x), noise)
+
+    def spread(self) -> Float[Tensor, " latent"]:  # noqa: D102
+        return self.prior.variance if self._prior is None else self._prior.spread()
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        x: Float[Tensor, "batch pixel"],
+        c: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch pixel"]:
+        """The mean of p(x | z) at a z that is drawn from q(z | x): an image to look at."""
+        eps = self.noise(len(x), samples=1, generator=generator)[0]
+        z, _ = self.posterior.push(self.encode(x, c), eps)
+        return self.decode(z, c).mean
+
+    def warm_up(self, weight: float) -> None:
+        """Set the factor on beta in the loss."""
+        self.kl_warmup.fill_(weight)
+
+    def named_terms(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:  # noqa: D102
+        return self._terms(x, self.raw(x), eps, None)._asdict()
 
     def forward(
         self,
         x: Tensor,
         eps: Tensor | None = None,
+        c: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The loss: minus the mean over the batch of log p(x | z) - beta KL, in nats per datum.
+        """The loss: minus the mean over the batch of `objective`, in nats per datum.
 
         It does not read the values of x, which would stop a GPU at each step; `elbo` does.
         """
-        log_likelihood, kl = self._terms(x, eps, generator)
-        return -(log_likelihood - self.beta * kl * self.kl_warmup).mean()
-
-    def _terms(self, x: Tensor, eps: Tensor | None, generator: torch.Generator | None) -> Terms:
         if eps is None:
-            eps = x.new_empty(len(x), self.latent).normal_(generator=generator)
-        q = self.encode(x)
-        z = reparameterize(q.loc, q.logvar, eps)
-        log_likelihood, prior = self.decode(z).log_prob(x), self.prior
-        if isinstance(prior, MixtureSameFamily):
-            return Terms(log_likelihood, q.log_prob(z) - prior.log_prob(z))
-        return Terms(log_likelihood, kl_divergence(q, prior))
+            eps = self.noise(len(x), generator=generator)
+        return -self.objective(x, eps, c).mean()
+
+    def objective(self, x: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
+        """What is maximized, per datum: log p(x | z) - beta KL, the ELBO where beta is 1."""
+        log_likelihood, kl = self._terms(x, self.raw(x, c), eps, c)
+        return log_likelihood - self.beta * kl * self.kl_warmup
+
+    def _terms(
+        self, x: Tensor, raw: Raw, eps: Tensor, c: Tensor | None, *, exact: bool = True
+    ) -> Terms:
+        size = self.posterior.noise_size(self.latent)
+        if eps.shape[-1] != size or eps.shape[-2:-1] != x.shape[:1]:
+            raise ValueError(
+                f"{type(self).__name__}: expected noise of shape [*samples, {len(x)}, {size}], got "
+                f"{tuple(eps.shape)}; model.noise(len(x)) draws it"
+            )
+        q, prior = self.posterior(*raw), self.prior_given(c)
+        z, log_q = self.posterior.push(q, eps)
+        log_likelihood = self.decode(z, c).log_prob(x)
+        kl = self.posterior.kl(q, prior) if exact else None
+        return Terms(log_likelihood, log_q - prior.log_prob(z) if kl is None else kl)
+
+
+def require_fit(where: str, encoder: nn.Module, decoder: nn.Module) -> None:
+    """Raise unless the encoder is a module whose sizes, where it names them, are the decoder's."""
+    require_network(where, "encoder", encoder)
+    for name in ("latent", "pixels"):
+        sizes = {
+            f"{part}__{name}": getattr(network, name, None)
+            for part, network in (("encoder", encoder), ("decoder", decoder))
+        }
+        require_match(where, **sizes)

@@ -74,9 +74,9 @@ class DrawDigit(Figure):
             x = torch.tensor([[float(bit) for bit in self.images[self.digit]]])
             z, log_cell = grid(2, points=80, extent=4.0)
             with torch.no_grad():
-                q = model.encode(x)
+                loc, logvar = model.raw(x)
                 exact = grid_evidence(model.log_joint_pairs(x, z), log_cell)
-            (u, v), (wide, high) = q.loc[0].tolist(), (4 * q.stddev[0]).tolist()
+            (u, v), (wide, high) = loc[0].tolist(), (4 * torch.exp(0.5 * logvar[0])).tolist()
             image.imshow(x.reshape(28, 28).numpy(), cmap="gray_r")
             density = exact.log_density.exp()[0].numpy()
             plane.scatter(*z.mT.numpy(), c=density, cmap="Greens", s=9, marker="s")

@@ -58,7 +58,7 @@ class LatentPlane(Figure):
         codes: list[list[float]] = []
         if images is not None:
             with torch.no_grad():
-                loc = network.model.encode(images).loc
+                loc, _ = network.model.raw(images)
             codes = [[round(v, 3) for v in code] for code in loc.tolist()]
         names = [] if labels is None else labels.tolist()
         if len(names) != len(codes):

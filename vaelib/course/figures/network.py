@@ -9,7 +9,7 @@ import traitlets
 from torch import Tensor, nn
 
 from vaelib.likelihood import Bernoulli
-from vaelib.nets import LinearEncoder, TwoHeads
+from vaelib.nets import Heads, LinearEncoder
 from vaelib.vae import VAE
 
 __all__ = ["Network"]
@@ -70,7 +70,7 @@ class Network(anywidget.AnyWidget):
 
 def _parts(model: VAE) -> Mapping[str, nn.Module]:
     encoder = model.encoder
-    if not isinstance(encoder, TwoHeads):
+    if not isinstance(encoder, Heads):
         hint = ": give it hidden layers" if isinstance(encoder, LinearEncoder) else ""
         raise ValueError(f"the page runs a vaelib.nets.MLPEncoder, not {_kind(encoder)}{hint}")
     return {
