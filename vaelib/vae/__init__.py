@@ -4,12 +4,14 @@
 `VAE` adds an encoder for inference (φ). `Autoencoder` has two networks but no prior, so it is no
 model of x. `IWAE` is a VAE that is trained on the importance-weighted bound, and `TwoLayerVAE` one
 whose z has two layers. The ``forward`` of all but the first is the loss; the one minus sign of a
-bound stands there. `Model` says what each can be asked for.
+bound stands there. `Model` says what each can be asked for; `check_model`
+tries a new one.
 
 Chapter: :doc:`/book/vae`.
 """
 
 from vaelib.vae.autoencoder import Autoencoder
+from vaelib.vae.check import check_model
 from vaelib.vae.iwae import IWAE
 from vaelib.vae.model import DeepLatentModel
 from vaelib.vae.protocol import Model, require_model
@@ -25,5 +27,6 @@ __all__ = [
     "HierarchicalPrior",
     "Model",
     "TwoLayerVAE",
+    "check_model",
     "require_model",
 ]
