@@ -19,21 +19,22 @@ import traceback
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn.functional import dropout
+from toy import Toy
 
 from vaelib import data, nets, train
+from vaelib.likelihood import Bernoulli
 from vaelib.train import checkpoint, step
 from vaelib.vae import VAE
 
 
-class Dropping(nn.Module):
+class Dropping(Toy):
     """Its dropout draws from torch's own generator, which a loop has to bring back too."""
 
     def __init__(self):
         super().__init__()
         self.vae = VAE(nets.MLPEncoder(784, 3, hidden=(16,)), nets.MLPDecoder(3, 784, hidden=(16,)))
-        self.noise, self.kl_warmup = self.vae.noise, self.vae.kl_warmup
+        self.likelihood, self.noise, self.warm_up = Bernoulli(), self.vae.noise, self.vae.warm_up
 
     def forward(self, x, eps):
         return self.vae(x, dropout(eps, 0.1, training=self.training))

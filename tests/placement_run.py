@@ -20,9 +20,8 @@ from vaelib import nets
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
 from vaelib.prior import Fixed, Mixture, Prior, VampPrior
-from vaelib.train.loop import _Batches
-from vaelib.train.step import Step
-from vaelib.train.team import Team
+from vaelib.train import Trainer
+from vaelib.train.images import Images
 from vaelib.vae import IWAE, VAE, Autoencoder, TwoLayerVAE
 
 DEVICE = "stand_in"
@@ -97,11 +96,11 @@ def problem(model):
         move(model, DEVICE)
         size = getattr(model.encoder, "pixels", 6)
         pixels = torch.empty(9, size, dtype=torch.uint8, device=DEVICE)
-        batches = _Batches(model, pixels, model.likelihood.prepare, None)
-        how = {"precision": "float32", "compile": False, "clip": 1.0, "team": Team()}
+        images = Images(model, pixels, model.likelihood.prepare)
+        rows = torch.arange(5, device=DEVICE)
         try:
-            step = Step(model, batches.draw, None, batch=5, **how)
-            loss = step(batches.order(5)[0], lr=0.1)
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
+            loss = Trainer(model, optimizer, prepare=images.draw, clip=1.0).step(rows)
             made = [loss, *(p.grad for p in model.parameters() if p.requires_grad)]
             assert {t.device.type for t in made} == {DEVICE}
         except RuntimeError as error:

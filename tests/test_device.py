@@ -18,9 +18,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
+from toy import Toy
 
 from vaelib import nets, train
-from vaelib.train import step
+from vaelib.likelihood import Bernoulli
+from vaelib.train import step, trainer
 from vaelib.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("plain_errors")  # models of these tests are no VAEs
@@ -155,18 +157,18 @@ def taped(monkeypatch):
     gpu = torch.device("cuda")
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: gpu)
     monkeypatch.setattr(torch.accelerator, "current_stream", Stream)
-    monkeypatch.setattr(step, "_require_compile", lambda *_: None)
-    monkeypatch.setattr(step, "_Compiled", lambda model, rows, how: model)
+    monkeypatch.setattr(trainer, "require_compile", lambda *_: None)
+    monkeypatch.setattr(trainer, "Compiled", lambda loss, *_: loss)
 
 
-class Drawing(nn.Module):
+class Drawing(Toy):
     """A VAE whose loss also draws from torch's own generator, and counts what it has seen."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.vae = VAE(nets.MLPEncoder(6, 2, hidden=(8,)), nets.MLPDecoder(2, 6, hidden=(8,)))
-        self.noise, self.kl_warmup = self.vae.noise, self.vae.kl_warmup
+        self.likelihood, self.noise, self.warm_up = Bernoulli(), self.vae.noise, self.vae.warm_up
         self.norm = nn.BatchNorm1d(2)
         self.calls = 0
 
@@ -239,19 +241,20 @@ def test_recording_a_step_leaves_no_trace(pixels):
     model, generator = Drawing(), seed()
 
     def everything():
-        optimizer = update.optimizer.state_dict()["state"].values()
-        moments = [t.clone() for state in optimizer for t in state.values()]
+        state = optimizer.state_dict()["state"].values()
+        moments = [t.clone() for its in state for t in its.values()]
         states = [generator.get_state(), torch.get_rng_state(), update.failed.clone()]
         return [t.clone() for t in model.state_dict().values()] + states, moments
 
-    def draw(rows):
+    def draw(rows, *, generator):
         return [pixels[rows].float() / 255, model.noise(len(rows), generator=generator)]
 
-    how = {"precision": "float32", "compile": "cuda-graph", "clip": 0.5, "team": step.Team()}
-    update = step.Step(model, draw, generator, batch=16, **how)
-    update.lr.fill_(0.1)
+    rate = torch.tensor(0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True, capturable=True)
+    how = {"prepare": draw, "compile": "cuda-graph", "clip": 0.5, "generator": generator}
+    update = train.Trainer(model, optimizer, batch_size=16, **how)
     before, none = everything()
-    update._record(torch.arange(16))
+    update._record([torch.arange(16)])
     after, moments = everything()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not none
@@ -272,7 +275,7 @@ def test_what_cannot_be_recorded_is_said(pixels):
 
 def test_a_graph_is_of_one_process():
     with pytest.raises(ValueError, match=r"one process, and 2 share this one\. Use compile=True"):
-        step._require_compile("cuda-graph", torch.device("cuda"), 2)
+        step.require_compile("fit", "cuda-graph", torch.device("cuda"), 2)
 
 
 def test_no_tensor_is_made_elsewhere_and_no_number_read_in_a_step():

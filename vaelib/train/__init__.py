@@ -1,13 +1,28 @@
-"""The one training loop: from a module that returns a loss, at the speed of the machine.
+"""Training: one step at a time with `Trainer`, or a whole run with `fit`.
 
-`fit` is the loop and survives a kill; `load` puts the weights of a run folder into a model.
+`Trainer` takes any loss and any optimizer, and a batch at a time, from `Batches`, a ``DataLoader``
+or anything else. `fit` is the loop around it for the models of `vaelib.vae`: it prepares images,
+measures, stops, and survives a kill; `load` puts the weights of its folder into a model.
 
 Chapter: :doc:`/book/train`.
 """
 
+from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError, load
-from vaelib.train.loop import constant, cosine, fit
+from vaelib.train.loop import fit
 from vaelib.train.run import Epoch
+from vaelib.train.schedule import constant, cosine
 from vaelib.train.team import join
+from vaelib.train.trainer import Trainer
 
-__all__ = ["CheckpointError", "Epoch", "constant", "cosine", "fit", "join", "load"]
+__all__ = [
+    "Batches",
+    "CheckpointError",
+    "Epoch",
+    "Trainer",
+    "constant",
+    "cosine",
+    "fit",
+    "join",
+    "load",
+]

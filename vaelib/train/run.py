@@ -3,20 +3,20 @@
 import csv
 import io
 import math
+import time
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import vaelib
 from vaelib.train import checkpoint
-from vaelib.train.arguments import same_schedule
+from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError
-
-T = TypeVar("T")
+from vaelib.train.schedule import same_schedule
+from vaelib.train.trainer import Trainer
 
 
 class Epoch(NamedTuple):
@@ -31,86 +31,72 @@ class Epoch(NamedTuple):
 class Run:
     """A run's state, in memory and in its folder.
 
+    What an epoch draws follows from the state of the generator when it began, so a place within it
+    is one number, ``batches.position``.
+
     Attributes:
         history: the epochs that have ended.
-        epoch_start: state of the generator when the current epoch began. What the epoch draws
-            follows from it, so that a place within the epoch is one number, ``position``.
-        position: how many steps of the current epoch are done.
-        losses: of these steps, on the CPU.
+        losses: of the steps of the current epoch, on the device until somebody needs them.
         seconds: spent on these steps.
         best, best_epoch: the weights with the best validation loss, if somebody looks for them.
         finished: whether the last epoch has ended.
+        went_on: for each time that it had finished and went on with more epochs, how many were done
+            (``after``), and the ``epochs`` and the ``schedule`` until then.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
-        config: dict[str, Any],
-        folder: str | Path | None,
-        *,
-        first: bool,
+        self, trainer: Trainer, batches: Batches, config: dict[str, Any], folder: str | Path | None
     ) -> None:
-        self.model, self.optimizer, self.generator = model, optimizer, generator
-        self.config, self.first = config, first
+        self.trainer, self.batches, self.config = trainer, batches, config
         self.path = None if folder is None else Path(folder) / checkpoint.NAME
         self.history: list[Epoch] = []
-        self.epoch_start = generator.get_state()
-        self.position, self.losses, self.seconds = 0, torch.zeros(0), 0.0
+        self.losses = torch.zeros(len(batches), device=trainer.device)
+        self.seconds = 0.0
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
         self.finished = False
-        self._break: dict[str, Tensor] = {}  # states of the generators at a break
+        self.went_on: list[dict[str, Any]] = []
 
-    def rest_of_epoch(self, order: Callable[[], Sequence[T]]) -> Sequence[T]:
-        """The batches of the current epoch that are still to come.
+    def start_clock(self) -> None:
+        """The time runs on from ``seconds``."""
+        self._start = time.perf_counter() - self.seconds
 
-        After a break within an epoch its order is drawn once more, and the rest of it is gone
-        through with the generators as they were.
-        """
-        if not self.position:
-            self._set_generators()
-            self.epoch_start = self.generator.get_state()
-            return order()
-        self.generator.set_state(self.epoch_start)
-        rest = order()[self.position :]
-        self._set_generators()
-        return rest
-
-    def end_epoch(self, line: Epoch, patience: int | None) -> None:
+    def end_epoch(self, validation: float, patience: int | None) -> Epoch:
         """Add a line to the history; with patience, look whether it is the best, or the last."""
+        loss = (self.losses.cpu().double() @ self.batches.sizes).item() / len(self.batches.data)
+        line = Epoch(len(self.history) + 1, loss, self.seconds, validation)
         self.history.append(line)
-        self.position, self.losses, self.seconds = 0, torch.zeros(0), 0.0
+        self.seconds = 0.0
         self.finished = line.epoch == self.config["epochs"]
         if patience is None:
-            return
-        if not self.best or line.validation < self.history[self.best_epoch - 1].validation:
-            self.best = {name: t.clone() for name, t in self.model.state_dict().items()}
+            return line
+        begun = self.went_on[-1]["after"] if self.went_on else 0
+        if not self.best or validation < self.history[self.best_epoch - 1].validation:
+            self.best = {k: t.clone() for k, t in self.trainer.module.state_dict().items()}
             self.best_epoch = line.epoch
-        elif line.epoch - self.best_epoch >= patience:
+        elif line.epoch - max(self.best_epoch, begun) >= patience:
             self.finished = True
+        return line
+
+    def stop_clock(self) -> None:
+        """The time until now is the epoch's so far."""
+        self.seconds = time.perf_counter() - self._start
 
     def save(self) -> None:
         """Replace the folder's checkpoint and its history; of several processes the first does."""
-        if self.path is None or not self.first:
+        if self.path is None or self.trainer.team.rank > 0:
             return
-        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        tensors |= {f"best.{name}": t for name, t in self.best.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
-        tensors |= {
-            "epoch_start": self.epoch_start,
-            "losses": self.losses,
-        }
-        tensors |= {f"generator.{name}": t for name, t in self._generators().items()}
+        position = self.batches.position
+        tensors = self.trainer.state() | {f"best.{name}": t for name, t in self.best.items()}
+        tensors |= {"epoch_start": self.batches.epoch_start, "losses": self.losses[:position]}
         about = {
             "config": self.config,
             "history": [_as_json(line) for line in self.history],
-            "position": self.position,
+            "position": position,
             "seconds": self.seconds,
             "best_epoch": self.best_epoch,
             "finished": self.finished,
+            "went_on": self.went_on,
             "versions": _versions(),
         }
         checkpoint.save(self.path, tensors, about)
@@ -123,25 +109,21 @@ class Run:
         rows.writerows([Epoch._fields, *self.history])
         checkpoint.write(path.with_name("history.csv"), text.getvalue().encode())
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path) -> bool:
         """Take up a checkpoint; nothing is changed unless all of it fits.
+
+        Returns:
+            Whether it is of a run that had finished and goes on with more epochs now.
 
         Raises:
             CheckpointError: if it is damaged, or belongs to another model, data or settings.
         """
         tensors, about = checkpoint.read_run(path)
-        for name, mine in self.config.items():
-            its = about["config"].get(name)
-            if name == "schedule" and same_schedule(str(its), mine):
-                continue
-            if name == "model":
-                its = checkpoint.plain(str(its))
-            if its != mine:
-                its, mine = checkpoint.first_difference(str(its), str(mine))
-                raise CheckpointError(
-                    f"{path}: belongs to another run: its {name} is {its}, and here it is "
-                    f"{mine}; go on with the same settings, or choose another folder"
-                )
+        done, went_on = len(about["history"]), about.get("went_on", [])
+        more = self._more_epochs(about, done, path)
+        if more:
+            its = {name: about["config"].get(name) for name in ("epochs", "schedule")}
+            went_on = [*went_on, {"after": done, **its}]
         if about["versions"] != _versions():
             warnings.warn(
                 f"{path}: written with {about['versions']}, and this is {_versions()}: the "
@@ -151,66 +133,62 @@ class Run:
         try:
             best = checkpoint.part(tensors, "best.")
             if best:
-                checkpoint.require_weights(self.model, best, path)
-            moments = self._moments(checkpoint.part(tensors, "optimizer."))
+                checkpoint.require_weights(self.trainer.module, best, path)
             history = [Epoch(**_from_json(line)) for line in about["history"]]
             epoch_start, losses = tensors["epoch_start"], tensors["losses"]
-            states = checkpoint.part(tensors, "generator.")
-            for state in (epoch_start, states["own"]):
-                torch.Generator(self.generator.device).set_state(state)
-            torch.Generator().set_state(states["cpu"])
+            torch.Generator(self.batches.generator.device).set_state(epoch_start)
             if not all(isinstance(value, int | float) for line in history for value in line):
                 raise ValueError("its history has what is no number")
-            if about["position"] != len(losses) or not 0 <= about["best_epoch"] <= len(history):
+            if not all(isinstance(stage["after"], int) for stage in went_on):
+                raise ValueError("it does not say when it went on")
+            if about["position"] != len(losses) or not 0 <= about["best_epoch"] <= done:
                 raise ValueError("it is at a place that it does not have")
+            self.losses[: len(losses)] = losses.to(self.losses.device)
+            self.trainer.set_state(tensors, path)
         except CheckpointError:
             raise
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise checkpoint.incomplete(path, f"{type(error).__name__}: {error}") from error
-        checkpoint.load_into(self.model, checkpoint.part(tensors, "model."), path)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.best, self.history = best, history
-        self.epoch_start, self.losses, self._break = epoch_start, losses, states
-        self.position, self.seconds = about["position"], about["seconds"]
-        self.best_epoch, self.finished = about["best_epoch"], about["finished"]
-        if self.first:
+        self.best, self.history, self.went_on = best, history, went_on
+        self.batches.epoch_start, self.batches.position = epoch_start, about["position"]
+        self.seconds, self.best_epoch = about["seconds"], about["best_epoch"]
+        self.finished = about["finished"] and not more
+        if self.trainer.team.rank == 0:
             self._write_history(path)
+        return more
 
-    def _moments(self, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-        """Adam's state, by the number of a parameter; raises unless it is that of our model's."""
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, t in tensors.items():
-            number, key = name.split(".")
-            moments.setdefault(int(number), {})[key] = t
-        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for index, state in moments.items():
-            shape = weights[index].shape
-            its = {name: tuple(t.shape) for name, t in state.items()}
-            expected = {"step": (), "exp_avg": tuple(shape), "exp_avg_sq": tuple(shape)}
-            if its != expected:
-                raise ValueError(f"optimizer.{index}: expected {expected}, got {its}")
-        return moments
+    def _more_epochs(self, about: dict[str, Any], done: int, path: Path) -> bool:
+        """Whether a finished run goes on; raises unless it is this run."""
+        its_epochs, epochs = about["config"].get("epochs"), self.config["epochs"]
+        other = about["finished"] and epochs != its_epochs
+        if other and epochs < done:
+            raise CheckpointError(
+                f"{path}: {done} epochs are done, and epochs={epochs} asks for fewer; ask for more "
+                f"than {done} to go on, for epochs={its_epochs} to have what is there, or choose "
+                f"another folder"
+            )
+        for name, mine in self.config.items():
+            its = about["config"].get(name)
+            if other and name in ("epochs", "schedule"):  # it goes on with a new schedule
+                continue
+            if name == "schedule" and same_schedule(str(its), mine):
+                continue
+            if name == "model":
+                its = checkpoint.plain(str(its))
+            if its != mine:
+                its, mine = checkpoint.first_difference(str(its), str(mine))
+                end = f"end it with epochs={its_epochs} and then ask for more, "
+                raise CheckpointError(
+                    f"{path}: belongs to another run: its {name} is {its}, and here it is "
+                    f"{mine}; {end if name == 'epochs' else ''}go on with the same settings, or "
+                    f"choose another folder"
+                )
+        return other and epochs > done
 
     def take_best(self) -> None:
         """Put the weights of the best epoch into the model, if the run looked for it."""
         if self.best:
-            self.model.load_state_dict(self.best)
-
-    def _generators(self) -> dict[str, Tensor]:
-        """The run's own, and torch's, which models use that draw by themselves (dropout, say)."""
-        states = {"own": self.generator.get_state(), "cpu": torch.get_rng_state()}
-        if self.generator.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.generator.device)
-        return states
-
-    def _set_generators(self) -> None:
-        if self._break:
-            torch.set_rng_state(self._break["cpu"])
-            if "cuda" in self._break:
-                torch.cuda.set_rng_state(self._break["cuda"], self.generator.device)
-            self.generator.set_state(self._break["own"])
-            self._break = {}
+            self.trainer.module.load_state_dict(self.best)
 
 
 def _versions() -> dict[str, str]:

@@ -57,9 +57,19 @@ class Team:
             )
 
     def share(self, batch: list[Tensor]) -> list[Tensor]:
-        """This process's rows of a batch: of data ``[n, pixel]``, of noise ``[*samples, n, k]``."""
+        """This process's rows of a batch: of data ``[n, pixel]``, of noise ``[*samples, n, k]``.
+
+        Raises:
+            ValueError: if a tensor has its rows elsewhere, as pictures ``[n, height, width]`` do.
+        """
         if self.size == 1:
             return batch
+        if batch[0].ndim != 2 or any(t.ndim < 2 or t.shape[-2] != len(batch[0]) for t in batch):
+            raise ValueError(
+                f"several processes share batches by their rows: expected data [n, k] and noise "
+                f"[*samples, n, k], got {[tuple(t.shape) for t in batch]}; flatten pictures, and "
+                f"let the loss give them their shape"
+            )
         return [t[..., self.rank :: self.size, :] for t in batch]
 
     def wrap(self, module: nn.Module) -> nn.Module:

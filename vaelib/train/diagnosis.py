@@ -1,0 +1,38 @@
+"""Why a loss is not finite: the failed step is computed again, and looked at term by term."""
+
+import itertools
+
+import torch
+
+from vaelib.train.images import Images
+from vaelib.train.run import Run
+
+
+def diagnose(run: Run, images: Images, bad: int, lr: float) -> str:
+    """What is not finite in a step of the current epoch, and what to do, in words."""
+    batches, model = run.batches, images.model
+    where = f"step {bad + 1} of {len(batches)} of epoch {len(run.history) + 1}"
+    kept = (
+        ""
+        if run.path is None or not run.path.exists()
+        else f" The last good checkpoint is {run.path}."
+    )
+    if not all(p.isfinite().all() for p in model.parameters()):
+        return (
+            f"fit: weights are not finite at {where}: the gradient of the step before was not."
+            f"{kept} clip=1.0 stops at that step; try it, and a smaller lr than {lr}"
+        )
+    generator, device = batches.generator, run.trainer.device
+    generator.set_state(batches.epoch_start)
+    batches.position = 0
+    for batch in itertools.islice(images.feed(batches), bad + 1):
+        drawn = images.draw(batch.to(device), generator=generator)
+    with torch.no_grad():
+        terms = {**model.named_terms(*drawn), "loss": model(*drawn)}
+    broken = {name: t[~t.isfinite()] for name, t in terms.items() if not t.isfinite().all()}
+    what = " and ".join(f"{name} is {t.flatten()[0].item()}" for name, t in broken.items())
+    return (
+        f"fit: {what or 'a gradient is not finite'} at {where}; the weights are those before it."
+        f"{kept} Try a smaller lr than {lr}, clip=1.0 or precision='float32', and check that the "
+        f"likelihood fits the data"
+    )
