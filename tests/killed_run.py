@@ -18,6 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import dropout
 from toy import Toy
@@ -40,9 +41,17 @@ class Dropping(Toy):
         return self.vae(x, dropout(eps, 0.1, training=self.training))
 
 
-def run(folder: Path, precision: str, compiled: bool, *, dropping: bool = True) -> None:
-    """Six epochs of 5 steps, the last with 44 images; a checkpoint after each second step."""
+def run(
+    folder: Path, precision: str, compiled: bool, *, dropping: bool = True, mapped: bool = False
+) -> None:
+    """Six epochs of 5 steps, the last with 44 images; a checkpoint after each second step.
+
+    The images are a tensor, or an array that is mapped into memory from a file.
+    """
     pixels = data.digits().train[:400]
+    if mapped:
+        np.save(folder.with_suffix(".npy"), pixels.numpy())
+        pixels = np.load(folder.with_suffix(".npy"), mmap_mode="r")
     torch.manual_seed(0)
     model = Dropping()
     train.fit(
@@ -95,7 +104,8 @@ def try_to_kill(kills: int, root: Path, moments: random.Random, how: tuple[str, 
         child = os.fork()
         if not child:
             try:
-                run(folder, *how)
+                # What one of a tensor left, one of an array goes on with, and back.
+                run(folder, *how, mapped=(killed + ended) % 2 == 1)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)  # not up to main, which would remove the parent's folder

@@ -1,5 +1,6 @@
 """train: a run that is broken off goes on as if it had not been, and a checkpoint is whole."""
 
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import sysconfig
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -133,6 +135,31 @@ def test_a_finished_run_is_only_read(pixels, tmp_path):
     assert torch.equal(weights(again), weights(model))
     assert lines == history or all(a[:3] == b[:3] for a, b in zip(lines, history, strict=True))
     assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_an_array_is_read_by_rows_and_trains_as_a_tensor_does(pixels, tmp_path):
+    """To the last bit, and each goes on with the other's checkpoint."""
+    np.save(tmp_path / "x.npy", pixels.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    how = {"validation": pixels[:9], "save_every": 3}
+    alone, expected = run(pixels, tmp_path / "tensor", **how)
+    for first, then in ((mapped, mapped), (mapped, pixels), (pixels, mapped)):
+        folder = tmp_path / f"{type(first)} {type(then)}"
+        how["validation"] = first[:9]
+        with pytest.raises(StopError):
+            run(first, folder, callbacks=[stopper(2)], **how)
+        how["validation"] = then[:9]
+        model, history = run(then, folder, resume=True, generator=seed(99), **how)
+        assert torch.equal(weights(model), weights(alone))
+        assert [(e.loss, e.validation) for e in history] == [
+            (e.loss, e.validation) for e in expected
+        ]
+        tensors, (ours, _) = zip(
+            *(checkpoint.read(p / checkpoint.NAME) for p in (folder, tmp_path / "tensor")),
+            strict=True,
+        )
+        assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[1])
+        assert ours["config"]["pixels"]
 
 
 def test_a_folder_with_a_checkpoint_is_not_overwritten(pixels, tmp_path):
@@ -392,6 +419,105 @@ def test_other_settings_are_named(pixels, tmp_path, change, message):
     run(pixels, tmp_path)
     with pytest.raises(CheckpointError, match=message):
         run(pixels, tmp_path, resume=True, **change)
+
+
+def lengths(model):
+    """How far each step went: Adam's, along a gradient that is always 1, are as long as its lr."""
+    return [a - b for a, b in itertools.pairwise([*model.places, model.w.item()])]
+
+
+class Falling(Toy):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(()))
+        self.places = []
+
+    def forward(self, x, eps):
+        self.places.append(self.w.item())
+        return self.w * 1.0
+
+
+GOES_ON = r"had ended after 3 epochs and goes on to 6, .* moments; .* of 6 epochs .*, 0.05 at first"
+
+
+def test_a_finished_run_goes_on_with_more_epochs(pixels, tmp_path):
+    """On a new schedule over all of them, of which as many steps are done as the run has done."""
+    model, _ = run(pixels, tmp_path, Falling(), lr=0.1)
+    factors = [(1 + math.cos(math.pi * k / 12)) / 2 for k in range(12)]
+    assert lengths(model) == pytest.approx([0.1 * f for f in factors], rel=1e-4)
+    model = Falling()
+    with pytest.warns(UserWarning, match=GOES_ON):
+        _, history = run(pixels, tmp_path, model, lr=0.1, epochs=6, resume=True)
+    factors = [(1 + math.cos(math.pi * k / 24)) / 2 for k in range(12, 24)]
+    assert lengths(model) == pytest.approx([0.1 * f for f in factors], rel=1e-4)
+    assert [line.epoch for line in history] == [1, 2, 3, 4, 5, 6]
+    tensors, about = checkpoint.read(tmp_path / checkpoint.NAME)
+    assert tensors["optimizer.0.step"] == 24
+    assert about["config"]["epochs"] == 6
+    (stage,) = about["went_on"]
+    assert (stage["after"], stage["epochs"]) == (3, 3)
+    assert stage["schedule"].startswith("cosine (factors 1, 0.5")
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(rows) == 7
+
+
+def test_weights_and_moments_are_those_of_the_end(pixels, tmp_path):
+    """With a constant schedule nothing tells the run that went on from one of as many epochs."""
+    how = {"schedule": train.constant}
+    run(pixels, tmp_path, **how)
+    with pytest.warns(UserWarning, match="goes on to 6"):
+        model, history = run(pixels, tmp_path, epochs=6, resume=True, generator=seed(9), **how)
+    alone, expected = run(pixels, None, epochs=6, **how)
+    assert torch.equal(weights(model), weights(alone))
+    assert [line[:2] for line in history] == [line[:2] for line in expected]
+
+
+def test_a_run_that_went_on_is_broken_off_and_goes_on(pixels, tmp_path):
+    """The second resume is a plain one: same settings, and nothing is said."""
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        run(pixels, folder)
+    with pytest.warns(UserWarning, match="goes on to 6"):
+        expected, _ = run(pixels, tmp_path / "a", epochs=6, resume=True)
+    with pytest.warns(UserWarning, match="goes on to 6"), pytest.raises(StopError):
+        run(pixels, tmp_path / "b", epochs=6, resume=True, save_every=3, callbacks=[stopper(5)])
+    with pytest.raises(CheckpointError, match="its epochs is 6, and here it is 3; end it with epo"):
+        run(pixels, tmp_path / "b", resume=True)
+    model, _ = run(pixels, tmp_path / "b", epochs=6, resume=True)
+    assert torch.equal(weights(model), weights(expected))
+    with pytest.warns(UserWarning, match="ended after 6 epochs and goes on to 7"):
+        run(pixels, tmp_path / "b", epochs=7, resume=True)
+    about = checkpoint.read(tmp_path / "b" / checkpoint.NAME)[1]
+    assert [stage["after"] for stage in about["went_on"]] == [3, 6]
+
+
+def test_fewer_epochs_than_are_done_are_refused(pixels, tmp_path):
+    run(pixels, tmp_path)
+    message = r"3 epochs are done, and epochs=2 asks for fewer; ask for more than 3 to go on, for"
+    with pytest.raises(CheckpointError, match=message):
+        run(pixels, tmp_path, epochs=2, resume=True)
+
+
+def test_a_run_that_has_not_ended_has_its_epochs(pixels, tmp_path):
+    with pytest.raises(StopError):
+        run(pixels, tmp_path, callbacks=[stopper(2)])
+    for epochs in (1, 4):
+        message = f"its epochs is 3, and here it is {epochs}; end it with epochs=3 and then ask"
+        with pytest.raises(CheckpointError, match=message):
+            run(pixels, tmp_path, epochs=epochs, resume=True)
+
+
+def test_patience_counts_anew_and_the_best_of_all_stays_the_best(pixels, tmp_path):
+    """By steps of 0.3 as above: best is 0.9 after 3 epochs, and 5 are done when patience ends."""
+    how = {"batch_size": 50, "lr": 0.3, "schedule": train.constant, "validation": pixels}
+    how |= {"patience": 2, "epochs": 20}
+    run(pixels, tmp_path, Wandering(), **how)
+    model = Wandering()
+    _, history = run(pixels, tmp_path, model, **how | {"epochs": 5}, resume=True)  # as many as done
+    assert (len(history), model.w.item()) == (5, pytest.approx(0.9))
+    with pytest.warns(UserWarning, match="ended after 5 epochs and goes on to 9"):
+        _, history = run(pixels, tmp_path, model, **how | {"epochs": 9}, resume=True)
+    assert [line.validation for line in history[5:]] == pytest.approx([0.8, 1.1])  # from 1.5 on
+    assert model.w.item() == pytest.approx(0.9)
 
 
 def test_other_data_are_noticed(pixels, tmp_path):
