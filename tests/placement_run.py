@@ -19,10 +19,10 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from vaelib import nets
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
-from vaelib.prior import Fixed, Mixture, Prior, VampPrior
+from vaelib.prior import Components, Fixed, Mixture, Prior, VampPrior
 from vaelib.train import Trainer
 from vaelib.train.images import Images
-from vaelib.vae import IWAE, VAE, Autoencoder, TwoLayerVAE
+from vaelib.vae import IWAE, VAE, Autoencoder, HierarchicalPrior, TwoLayerVAE
 
 DEVICE = "stand_in"
 LIKELIHOODS = {
@@ -60,7 +60,12 @@ def networks(decoder=nets.MLPDecoder):
 def models():
     """Every likelihood with every prior, every objective and network: its name, and the model."""
     assert LIKELIHOODS.keys() == set(Likelihood.__subclasses__())
-    assert PRIORS.keys() == {None, *Prior.__subclasses__()}
+    assert set(Prior.__subclasses__()) == {
+        Fixed,
+        Components,
+        HierarchicalPrior,
+    }  # that of two layers
+    assert PRIORS.keys() == {None, Fixed, *Components.__subclasses__()}
     for likelihood, decoder in LIKELIHOODS.items():
         for prior, make in PRIORS.items():
             encoder, decode = networks(decoder)

@@ -77,9 +77,8 @@ def require_pixels(pixels: Any, name: str) -> None:
 def pieces(pixels: Pixels, size: int = 10_000) -> Iterator[Tensor]:
     """All images in their order, some at a time."""
     for start in range(0, len(pixels), size):
-        stop = min(start + size, len(pixels))
-        resident = isinstance(pixels, Tensor)
-        yield pixels[start:stop] if resident else read(pixels, torch.arange(start, stop))
+        rows = torch.arange(start, min(start + size, len(pixels)))
+        yield pixels[start : start + size] if isinstance(pixels, Tensor) else read(pixels, rows)
 
 
 def fingerprint(pixels: Pixels | None, folder: str | Path | None) -> str | None:
