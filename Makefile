@@ -24,7 +24,7 @@ help:
 	@echo "make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]   marks and feedback"
 	@echo "make repo URL=https://github.com/…   set the address that Colab buttons open"
 	@echo "make bench     the comparisons of speed (ARGS=--speed for the race alone, ARGS=--help)"
-	@echo "make lint      format and lint;  make clean  remove what was built, and .venv"
+	@echo "make lint      format, lint, and write CONTRIBUTING's tree;  make clean  remove what was built, and .venv"
 
 setup:
 	@.ci/setup
@@ -66,6 +66,7 @@ bench: setup
 lint: setup
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
+	@$(VENV)/python .ci/tree.py
 
 clean:
 	rm -rf _build .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache vaelib.egg-info

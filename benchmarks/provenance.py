@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-import vaelib
+from vaelib import files
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "vaelib" / "course" / "results"
@@ -58,11 +58,7 @@ def origin(command: str, device: torch.device, *, commit: str | None = None) -> 
         "tree_changed": None if status is None else bool(status),
         "device": str(device),
         "machine": machine(device),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "vaelib": vaelib.__version__,
-        },
+        "versions": {"python": platform.python_version(), **files.versions()},
         "date": date.today().isoformat(),
     }
 
@@ -110,6 +106,4 @@ def write(path: Path | None, record: dict) -> None:
     """Replace the file in one step, so that a break at any time leaves a whole one."""
     if path is None:
         return
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    part.replace(path)
+    files.replace(path, (json.dumps(record, indent=1) + "\n").encode())

@@ -261,8 +261,7 @@ def main() -> None:
             seed=0,
             eager=quick,
         )
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    provenance.write(options.json, record)
 
 
 if __name__ == "__main__":

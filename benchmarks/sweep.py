@@ -11,23 +11,16 @@ Each point is one call of a function here; tests/test_sweep.py runs one of them 
 import argparse
 import base64
 import itertools
-import json
 import math
-import platform
-import subprocess
-from datetime import date
-from pathlib import Path
 
+import provenance
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-import vaelib
 from vaelib import data, evaluate, nets, train
 from vaelib.vae import VAE, Autoencoder
 
-ROOT = Path(__file__).resolve().parent.parent
-STORED = ROOT / "vaelib" / "course" / "results"
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)
@@ -201,21 +194,11 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="do not store")
     options = parser.parse_args()
     points = RUNS[options.what]()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
     name = "" if options.what == "sweep" else f" {options.what}"
-    record = {
-        "command": f"python benchmarks/sweep.py{name}",
-        "commit": commit,
-        "device": platform.processor() or platform.machine(),
-        "versions": {"vaelib": vaelib.__version__, "torch": torch.__version__},
-        "date": date.today().isoformat(),
-        "points": points,
-    }
+    origin = provenance.origin(f"benchmarks/sweep.py{name}", torch.device("cpu"))
     if not options.print:
-        STORED.mkdir(exist_ok=True)
-        (STORED / f"{options.what}.json").write_text(json.dumps(record, indent=1) + "\n")
+        path = provenance.RESULTS / f"{options.what}.json"
+        provenance.write(path, {**origin, "points": points})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import csv
 import html
+import io
 import itertools
 import json
 import logging
@@ -45,6 +46,7 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from learner import ASSIGNMENT, ROOT, chapters, release
+from vaelib import files
 from vaelib.course import checks
 
 SANDBOX = Path(__file__).resolve().parent / "sandbox.py"
@@ -511,11 +513,12 @@ def grade(
             for page in (course / "feedback" / learner.number).rglob("*.html"):
                 (into / "feedback" / learner.name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(page, into / "feedback" / learner.name / page.name)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
     # With the mark that tells spreadsheets of UTF-8.
-    with (into / "grades.csv").open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    files.replace(into / "grades.csv", text.getvalue().encode("utf-8-sig"))
     return rows
 
 

@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+from vaelib import files
+
 ROOT = Path(__file__).resolve().parent.parent
 BADGES = re.compile(r"(<!-- badges -->\n).*?(<!-- end of badges -->\n)", re.DOTALL)
 ADDRESS = re.compile(r'(?m)^(repository:\n  url: )"(.*)"$')
@@ -48,7 +50,7 @@ def write(url: str, root: Path = ROOT) -> None:
             raise ValueError(
                 f"{name} has no place for the address; git log shows what it looked like"
             )
-        path.write_text(text)
+        files.replace(path, text.encode())
 
 
 if __name__ == "__main__":

@@ -678,7 +678,7 @@ BUGS = [
     ),
     Bug(
         "train: two writers share the name of a part",
-        "vaelib/train/checkpoint.py",
+        "vaelib/files.py",
         swap(".{secrets.token_hex(8)}.part", ".part"),
         unit("train_lock::test_two_that_save_at_once_leave_whole_files"),
         "test_two_that_save_at_once",
@@ -838,7 +838,7 @@ BUGS = [
     ),
     Bug(
         "train: a checkpoint is written over the last one",
-        "vaelib/train/checkpoint.py",
+        "vaelib/files.py",
         swap(
             'part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")',
             "part = path\n    part.unlink(missing_ok=True)",

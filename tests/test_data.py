@@ -161,7 +161,7 @@ def test_a_bad_download_leaves_nothing_behind(small, monkeypatch, tmp_path, answ
     fake_download(monkeypatch, lambda _: answer)
     with pytest.raises(ValueError, match=r"train-images.*SHA-256.*it was discarded"):
         data._load(source)
-    assert list((tmp_path / "cache" / "small").iterdir()) == []
+    assert list(tmp_path.glob("cache/small/*")) == []
 
 
 def test_an_interrupted_download_leaves_nothing_behind(small, monkeypatch, tmp_path):
@@ -176,7 +176,7 @@ def test_an_interrupted_download_leaves_nothing_behind(small, monkeypatch, tmp_p
     monkeypatch.setattr("pooch.retrieve", interrupted)
     with pytest.raises(KeyboardInterrupt):
         data._load(source)
-    assert list((tmp_path / "cache" / "small").iterdir()) == []
+    assert list(tmp_path.glob("cache/small/*")) == []
 
 
 def test_without_a_network_the_error_says_where_it_looked(small, monkeypatch):

@@ -178,3 +178,21 @@ def test_every_module_has_its_layer():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     assert settings["contracts"][0]["exhaustive"] is True
     assert settings["contracts"][0]["type"] == "layers"
+
+
+def test_the_tree_in_contributing_is_that_of_the_package(tmp_path):
+    sys.path.insert(0, str(ROOT / ".ci"))
+    import tree
+
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert tree.put(text) == text, "CONTRIBUTING's tree is stale: make lint writes it"
+    # Made of what is there: a module more, and a layer, are a line more, and an arrow.
+    (tmp_path / "vaelib" / "deep").mkdir(parents=True)
+    for name in ("", "deep/"):
+        (tmp_path / f"vaelib/{name}__init__.py").write_text('"""A package."""')
+    (tmp_path / "vaelib/deep/new.py").write_text('"""One idea.\n\nAnd more."""')
+    layers = 'type = "layers"\ncontainers = ["vaelib"]\nlayers = ["deep", "a | b"]\n'
+    (tmp_path / "pyproject.toml").write_text(f"[[tool.importlinter.contracts]]\n{layers}")
+    lines = tree.put(text, tmp_path).splitlines()
+    assert "    new.py  One idea." in lines
+    assert "vaelib:  a | b <- deep" in lines

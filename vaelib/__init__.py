@@ -1,9 +1,7 @@
 """vaelib: variational autoencoders whose every estimator is checked against an exact answer.
 
-One module per idea, and imports point one way only (the order is checked in CI):
-
-    data | nets <- kl <- likelihood | prior | posterior <- latent <- amortized <- elbo <- reparam
-        <- vae <- train | evaluate <- course <- cli
+One module per idea, and imports point one way only: the contract in ``pyproject.toml``, which CI
+checks, and CONTRIBUTING's tree, which is made from it.
 
 Every bound in the package is per datum, in nats, summed over pixels and latent dimensions, and
 higher is better. The one minus sign, which turns a bound into a loss, stands in ``vae``.

@@ -8,6 +8,7 @@ in `binarize` and nowhere else.
 import gzip
 import hashlib
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vaelib import files
 from vaelib.data.own import OwnImages, own
 
 __all__ = [
@@ -226,19 +228,19 @@ def _download(source: _Source, file: str, sha256: str, cache: Path) -> bytes:
     """Fetch one archive into the cache, where it gets its name only once it is verified."""
     import pooch  # here, because it costs 100 ms, and the bundled digits need none of it
 
-    url, part = f"{source.url}{file}.gz", f"{file}.gz.{os.getpid()}"
+    url = f"{source.url}{file}.gz"
     try:
-        pooch.retrieve(url, known_hash=None, fname=part, path=cache)
-        content = _verified(cache / part, sha256, "it was discarded; look at the network")
-        os.replace(cache / part, cache / f"{file}.gz")
+        with tempfile.TemporaryDirectory() as folder:
+            pooch.retrieve(url, known_hash=None, fname=f"{file}.gz", path=Path(folder))
+            fetched = Path(folder) / f"{file}.gz"
+            content = _verified(fetched, sha256, "it was discarded; look at the network")
+            files.replace(cache / f"{file}.gz", fetched.read_bytes())
     except OSError as error:
         raise ConnectionError(
             f"{file} of {source.name}: expected it in $VAELIB_DATA, {_DEBIAN / source.name} or "
             f"{cache}, found it in none, and could not download {url} ({error}). Put the four IDX "
             f"files into a folder and set VAELIB_DATA to it"
         ) from error
-    finally:
-        (cache / part).unlink(missing_ok=True)
     return content
 
 

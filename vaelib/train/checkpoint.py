@@ -1,17 +1,14 @@
 """A file that is whole or is not there: tensors (safetensors) with their description (JSON).
 
 Both are in one file, so a kill cannot leave weights of one moment beside the position of another.
-It is written under another name and renamed, which file systems do at once or not at all; its
-contents carry a hash, which is compared before anything is believed. There is no pickle in it:
-loading a stranger's checkpoint runs none of the stranger's code.
+It replaces the last one at once or not at all (`vaelib.files`); its contents carry a hash, which is
+compared before anything is believed. There is no pickle in it: loading a stranger's checkpoint runs
+none of the stranger's code.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -23,6 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+
+from vaelib.files import remedy as remedy
+from vaelib.files import replace as replace
 
 FORMAT = "vaelib checkpoint 1"
 NAME = "checkpoint.safetensors"
@@ -67,35 +67,6 @@ def write(path: Path, content: bytes) -> None:
             f"{remedy(error).capitalize()} and run again with resume=True; file",
             str(path),
         ) from error
-
-
-def remedy(error: OSError) -> str:
-    """What to do about a file that cannot be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "make room"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make the folder writable"
-    return "look at what is in its place"
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another, at once or not at all.
-
-    Each call writes under a name of its own that nothing has, a link neither, so that two that
-    write at once leave the file of one of them, and no file elsewhere is written to.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with open(file, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(file)  # else a power cut may leave the name and not the bytes
-        os.replace(part, path)
-    except BaseException:  # Ctrl-C too
-        part.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

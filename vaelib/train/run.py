@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-import vaelib
+from vaelib.files import versions as _versions
 from vaelib.train import checkpoint
 from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError
@@ -189,10 +189,6 @@ class Run:
         """Put the weights of the best epoch into the model, if the run looked for it."""
         if self.best:
             self.trainer.module.load_state_dict(self.best)
-
-
-def _versions() -> dict[str, str]:
-    return {"vaelib": vaelib.__version__, "torch": torch.__version__}
 
 
 def _as_json(line: Epoch) -> dict[str, Any]:
