@@ -60,8 +60,11 @@ def repository() -> str:
     return yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 
 
-def release(paths: list[Path], course: Path) -> Path:
-    """nbgrader's release of the notebooks, made in the folder `course`: solutions taken out."""
+def release(paths: list[Path], course: Path, *, gradebook: bool = True) -> Path:
+    """nbgrader's release of the notebooks, made in the folder `course`: solutions taken out.
+
+    With a gradebook in it, for grading; it takes longer than all the rest.
+    """
     source = course / "source" / ASSIGNMENT
     source.mkdir(parents=True)
     for path in paths:
@@ -71,6 +74,8 @@ def release(paths: list[Path], course: Path) -> Path:
     config.CourseDirectory.assignment_id = ASSIGNMENT
     config.CourseDirectory.db_url = f"sqlite:///{course}/gradebook.db"
     config.GenerateAssignment.create_assignment = True
+    config.GenerateAssignment.no_database = not gradebook
+    config.SaveCells.enabled = gradebook
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     GenerateAssignment(coursedir=CourseDirectory(config=config), config=config).start()
     return course / "release" / ASSIGNMENT
@@ -202,7 +207,7 @@ def _reference(key: str) -> str:
 def build() -> dict[str, str]:
     """The text of each learner's notebook by file name."""
     with tempfile.TemporaryDirectory() as folder:
-        released = release(chapters(), Path(folder))
+        released = release(chapters(), Path(folder), gradebook=False)
         found = {}
         for path in sorted(released.glob("*.ipynb")):
             notebook = for_learners(nbformat.read(path, as_version=4), path.stem)

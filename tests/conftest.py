@@ -1,5 +1,7 @@
 """Fixtures that several test files share, and ``--device cuda``, which runs them on a GPU."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 import vaelib
 from vaelib import data
 from vaelib.latent import LinearGaussian
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # What says nothing about a GPU, by file or by test, and why. Everything else is run on it.
 OF_THE_CPU = {
@@ -182,6 +186,24 @@ def fashion_mnist(no_download):
         return data.fashion_mnist()
     except ConnectionError:
         pytest.skip("Fashion-MNIST is not at hand: apt install dataset-fashion-mnist")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """vaelib's wheel, built once for all who look into it or install it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # Built in a fresh folder: what an earlier build left in build/ would end up in the wheel.
+    settings = folder / "build.cfg"
+    settings.write_text(f"[build]\nbuild_base = {folder / 'build'}\n")
+    # --no-isolation: the build tools come from our pins, so no network is needed.
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"DIST_EXTRA_CONFIG": str(settings)},
+    )
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 TABLE = []

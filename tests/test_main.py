@@ -731,7 +731,7 @@ def test_a_folder_that_cannot_be_written_to_is_not_told_to_make_room(here, capsy
     def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(checkpoint.os, "open", refuse)  # root, as some run tests, may do all
+    monkeypatch.setattr(os, "open", refuse)  # root, as some run tests, may do all
     for words in (["sample", "run"], ["train", "--data", "pictures", "--folder", "new"]):
         line = error(capsys, *words)
         assert "Permission denied" in line

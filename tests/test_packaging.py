@@ -1,6 +1,5 @@
 """Packaging: what vaelib asks for, what its wheel holds, and that importing it stays cheap."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -89,23 +87,6 @@ def test_version_and_citation_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert vaelib.__version__ == metadata.version("vaelib") == citation["version"]
     assert f"## {vaelib.__version__}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    # Built in a fresh folder: what an earlier build left in build/ would end up in the wheel.
-    settings = folder / "build.cfg"
-    settings.write_text(f"[build]\nbuild_base = {folder / 'build'}\n")
-    # --no-isolation: the build tools come from our pins, so no network is needed.
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"DIST_EXTRA_CONFIG": str(settings)},
-    )
-    (path,) = folder.glob("*.whl")
-    return path
 
 
 def test_wheel_holds_what_the_package_needs_and_no_more(wheel):

@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+from functools import cache
 
 from conftest import ROOT
+from example_figures import EXAMPLES
 from ipywidgets.embed import dependency_state
 
 PAGE = """<!DOCTYPE html>
@@ -19,17 +21,21 @@ body {{ margin: 0 8px }}
 <script type="module">{host}</script></body></html>"""
 
 
+@cache
+def still(figure):
+    """The picture that print shows: of the example, whatever the settings; drawing takes long."""
+    png = io.BytesIO()
+    EXAMPLES[figure.__name__]().still().savefig(png, format="png", dpi=80)
+    return base64.b64encode(png.getvalue()).decode()
+
+
 def page_of(*widgets, theme="light"):
     """HTML of a page that draws these widgets with the site's own script."""
-    places = []
-    for widget in widgets:
-        png = io.BytesIO()
-        widget.still().savefig(png, format="png", dpi=80)
-        picture = base64.b64encode(png.getvalue()).decode()
-        places.append(
-            f'<div class="interactive" data-figure="{widget.model_id}">'
-            f'<img alt="{widget.description}" src="data:image/png;base64,{picture}"></div>'
-        )
+    places = [
+        f'<div class="interactive" data-figure="{widget.model_id}">'
+        f'<img alt="{widget.description}" src="data:image/png;base64,{still(type(widget))}"></div>'
+        for widget in widgets
+    ]
     state = {"state": dependency_state(widgets, drop_defaults=False)}
     static = ROOT / "book" / "_static"
     return PAGE.format(

@@ -29,14 +29,17 @@ def handle(page):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-@pytest.fixture(params=NAMES)
-def widget(request):
-    return EXAMPLES[request.param]()
+@pytest.fixture(scope="module", params=NAMES)
+def phone(request, browser):
+    """A figure on a phone, in the dark; tests leave it as wide, with other settings."""
+    context, page, complaints = opened(browser, EXAMPLES[request.param](), width=390, theme="dark")
+    yield request.param, page, complaints
+    context.close()
 
 
-def test_a_figure_on_a_desktop(browser, widget):
-    context, page, complaints = opened(browser, widget)
-    name = type(widget).__name__
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_on_a_desktop(browser, name):
+    context, page, complaints = opened(browser, EXAMPLES[name]())
     assert page.locator(".vf").count() == 1
     assert not page.locator(".interactive > img").is_visible()
 
@@ -69,16 +72,15 @@ def test_a_figure_on_a_desktop(browser, widget):
     context.close()
 
 
-def test_a_figure_on_a_phone_in_the_dark(browser, widget):
-    context, page, complaints = opened(browser, widget, width=390, theme="dark")
+def test_a_figure_on_a_phone_in_the_dark(phone):
+    name, page, complaints = phone
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.locator(".vf").screenshot(path=shots() / f"figure-{type(widget).__name__}-390-dark.png")
+    page.locator(".vf").screenshot(path=shots() / f"figure-{name}-390-dark.png")
     sizes = page.locator(".vf svg text").evaluate_all(
         "all => all.map(t => t.getBoundingClientRect().height)"
     )
     assert min(sizes, default=12) >= 10, "letters that nobody can read"
     assert complaints == []
-    context.close()
 
 
 def shots():
@@ -106,22 +108,6 @@ def test_what_is_seen_of_the_rain_is_called_rain(browser):
     context.close()
 
 
-@pytest.mark.parametrize("end", ["min", "max"])
-def test_no_handle_leaves_its_plot(browser, widget, end):
-    """With every slider at an end of its range, on a phone, where beside the plot is no screen."""
-    context, page, _ = opened(browser, widget, width=390)
-    for slider in page.locator(".vf input[type=range]").all():
-        slider.fill(slider.get_attribute(end))
-    settle(page)
-    for handle in page.locator(".vf svg .handle").all():
-        plot = handle.locator("xpath=ancestor::*[local-name()='svg']").bounding_box()
-        box = handle.bounding_box()
-        for at, size in (("x", "width"), ("y", "height")):
-            middle = box[at] + box[size] / 2
-            assert plot[at] <= middle <= plot[at] + plot[size]
-    context.close()
-
-
 # Points of what is drawn that lie beyond their plot, and at which it is what one would hit there.
 BEYOND = """() => {
   const found = [];
@@ -143,10 +129,26 @@ BEYOND = """() => {
 }"""
 
 
-def test_nothing_is_drawn_beyond_its_plot(browser, widget):
+def test_nothing_is_drawn_beyond_its_plot(phone):
     """Of DrawDigit's example, whose network is untrained, q is wider than the close-up."""
-    context, page, _ = opened(browser, widget, width=390)
+    _, page, _ = phone
+    before = page.viewport_size
     page.set_viewport_size({"width": 390, "height": 2500})  # a point off the screen hits nothing
     settle(page)
     assert page.evaluate(BEYOND) == []
-    context.close()
+    page.set_viewport_size(before)
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_no_handle_leaves_its_plot(phone, end):
+    """With every slider at an end of its range, on a phone, where beside the plot is no screen."""
+    _, page, _ = phone
+    for slider in page.locator(".vf input[type=range]").all():
+        slider.fill(slider.get_attribute(end))
+    settle(page)
+    for handle in page.locator(".vf svg .handle").all():
+        plot = handle.locator("xpath=ancestor::*[local-name()='svg']").bounding_box()
+        box = handle.bounding_box()
+        for at, size in (("x", "width"), ("y", "height")):
+            middle = box[at] + box[size] / 2
+            assert plot[at] <= middle <= plot[at] + plot[size]

@@ -23,17 +23,6 @@ def test_no_widget_is_left_to_a_front_end_that_is_not_there():
         assert ("_static/figures.js" in path.read_text()) == bool(path.name in str(WITH)), path
 
 
-def test_a_figure_is_as_wide_in_the_dark(visit):
-    tab = visit(1280, "light").open("book/kl.html")
-    tab.wait_for_selector(".interactive.drawn")
-    widths = []
-    for scheme in ("light", "dark"):
-        tab.emulate_media(color_scheme=scheme)
-        tab.wait_for_selector(f"html[data-theme={scheme}]")
-        widths.append(tab.locator(".vf").bounding_box()["width"])
-    assert widths[0] == widths[1]
-
-
 def test_a_figure_follows_the_page_into_the_dark(visit):
     tab = visit(390, "dark").open("book/kl.html")
     tab.wait_for_selector(".interactive.drawn")

@@ -128,8 +128,9 @@ class Exercise:
         what JSON can hold.
         """
         outcomes: list[Outcome] = []
+        cases = self.cases(seed)
         for dtype in TOLERANCES:
-            for number, inputs in enumerate(self.cases(seed, dtype)):
+            for number, inputs in enumerate(_cast(case, dtype) for case in cases):
                 outcome = self._ask(answer, inputs, again=not outcomes)
                 outcomes.append(outcome | {"dtype": str(dtype), "case": number})
                 if "error" in outcome:
