@@ -130,7 +130,7 @@ SOAK = {
 # These run two at a time, on one core each: threads of torch would fight for the same ones.
 LANES = (
     *(("unit",), ("book", "site"), ("nbval-vae",), ("nbval",), ("nbval-train",)),
-    *(("imports", "spelling", "mypy"), ("doctest",)),
+    *(("mypy",), ("doctest",)),
 )
 TOGETHER = threading.Event()
 
