@@ -1,12 +1,13 @@
 """The command line: ``python -m vaelib train``, ``evaluate`` and ``sample``.
 
-`options` says what can be asked for, `settings` keeps it in the run's folder, `build` makes data
-and model of it, and `commands` does it. What goes wrong ends here, in one line.
+`options` says what can be asked for beside what a run is (`vaelib.run.Settings`), and `commands`
+does it. What goes wrong ends here: a user's mistake in one line, a mistake of ours as it is.
 
 Page: :doc:`/book/own_data`.
 """
 
 import errno
+import inspect
 import os
 import re
 import shlex
@@ -15,13 +16,18 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaelib.cli import commands, options, settings
+import torch
+
+from vaelib import train
+from vaelib.arguments import Mistake
+from vaelib.cli import commands, options
+from vaelib.run.option import flag
+from vaelib.run.settings import NAME, NotTrusted
 
 __all__ = ["main"]
 
-# What a user can mend: a file, a number, a machine. Anything else is our fault and keeps its
-# traceback. CheckpointError is a ValueError, ConnectionError an OSError.
-EXPECTED = (ValueError, OSError, FloatingPointError, MemoryError)
+# What a user can mend beside a mistake: a file, a number, a machine. ConnectionError is an OSError.
+EXPECTED = (Mistake, OSError, FloatingPointError, MemoryError)
 # What to do about an error of the system's that nobody has put into words before.
 REMEDIES = {
     errno.ENOENT: "look for a mistake in its name",
@@ -34,19 +40,6 @@ REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EPIPE: "nobody reads what is printed any more; print into a file",
 }
-# RuntimeErrors that are expected: the trainer's words for torch's, and torch's for no memory.
-EXPECTED_WORDS = ("fit: ", "out of memory", "can't allocate memory")
-# The package's messages name arguments of its functions; here they are options.
-FLAGS = (
-    (r"\bresume=True", "--resume"),
-    (r"\b(precision|clip|compile)='?(float32|cuda-graph|[\d.]*\d)'?", r"--\1 \2"),
-    (r"\bcompile=True", "--compile"),
-    (r"\bmodel\.to\('cuda'\)", "--device cuda"),
-    (r"\bcompile=False trains", "leaving --compile out trains"),
-    (r"\bbatch_size\b", "--batch-size"),
-    (r"\bbuild the model that was trained", "bring back the settings.json that belongs to it"),
-)
-
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -58,32 +51,47 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 after an error, which is one line on stderr, or 130 after Ctrl-C. A
         command line that cannot be read raises ``SystemExit(2)``, and ``--help`` ``SystemExit(0)``.
     """
-    given = vars(options.parser().parse_args(words))
+    words = sys.argv[1:] if words is None else words
+    try:
+        classes = options.trusted(words)
+    except Mistake as error:
+        return _say(f"error: {error}", 1)
+    given = vars(options.parser(classes).parse_args(words))
     run = {"train": commands.train, "evaluate": commands.evaluate, "sample": commands.sample}
-    command = given.pop("command")
+    command, known = given.pop("command"), given.pop("options")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            run[command](given)
+            warnings.showwarning = lambda message, *_, **__: _warn(message, known)
+            run[command](given, classes)
         print(end="", flush=True)  # here, where a full disk is an error as any other
     except KeyboardInterrupt:
         go_on = ""
-        if command == "train" and (Path(given["folder"]) / settings.NAME).exists():
+        if command == "train" and (Path(given["folder"]) / NAME).exists():
             folder = shlex.quote(given["folder"])
             go_on = f"; python -m vaelib train --folder {folder} --resume goes on"
         return _say(f"stopped{go_on}", 130)
+    except NotTrusted as error:
+        trust = [word for name in error.names for word in ("--trust", name)]
+        again = shlex.join(["python", "-m", "vaelib", *words, *trust])
+        return _say(f"error: {error}; if you trust that code: {again}", 1)
     except EXPECTED as error:
-        return _say(f"error: {_one_line(error)}", 1)
+        return _say(f"error: {_one_line(error, known)}", 1)
     except RuntimeError as error:
-        if not any(words in str(error) for words in EXPECTED_WORDS):
+        if not _lacks_memory(error):
             raise
-        return _say(f"error: {_one_line(error)}", 1)
+        return _say(f"error: {_one_line(error, known)}", 1)
     return 0
 
 
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
+def _warn(message: Warning | str, known: set[str]) -> None:
     """A warning without the place in the code, which is not the user's."""
-    _say(f"warning: {_in_options(str(message))}", 0)
+    _say(f"warning: {_in_options(str(message), known)}", 0)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether memory is too small; torch has a class for that of a GPU, and words for the other."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _say(line: str, code: int) -> int:
@@ -91,10 +99,10 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, known: set[str]) -> str:
     """An error's message without line breaks, in words of the command line."""
     text = str(error) or type(error).__name__
-    if isinstance(error, MemoryError) or any(words in text for words in EXPECTED_WORDS[1:]):
+    if _lacks_memory(error):
         text = (
             "not enough memory; use smaller images, a smaller --hidden or --batch-size, or to "
             "evaluate fewer --images"
@@ -105,11 +113,20 @@ def _one_line(error: BaseException) -> str:
             text += f": {error.filename}"
         if error.errno in REMEDIES and error.strerror == os.strerror(error.errno):
             text += f"; {REMEDIES[error.errno]}"
-    return _in_options(text)
+    text = _in_options(text, known)
+    argument = error.argument if isinstance(error, Mistake) else None
+    if argument in known and flag(argument) not in text:
+        text = re.sub(rf"\b{argument}\b", flag(argument), text)
+    return text
 
 
-def _in_options(text: str) -> str:
-    """A message of the package's in one line, and in words of the command line."""
-    for pattern, flag in FLAGS:
-        text = re.sub(pattern, flag, text)
+def _in_options(text: str, known: set[str]) -> str:
+    """A message in one line, with the arguments of `train.fit` that are options called as these."""
+
+    def option(found: re.Match) -> str:
+        name, value = flag(found[1]), found[2].strip("'")
+        return {"True": name, "False": f"no {name}"}.get(value, f"{name} {value}")
+
+    shared = "|".join(sorted(known & inspect.signature(train.fit).parameters.keys()))
+    text = re.sub(rf"\b({shared})=('[^']*'|True|False|[\d.]*\d)", option, text)
     return " ".join(text.split())

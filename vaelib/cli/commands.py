@@ -1,48 +1,54 @@
-"""The three commands. Each takes what was given on the command line, by the option's name."""
+"""The three commands. Each takes what was given, by the option's name, and the user's classes."""
 
 import io
 import json
 import math
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vaelib import data
 from vaelib import evaluate as evaluation
 from vaelib import train as training
-from vaelib.cli import build, options, settings
-from vaelib.cli.settings import Settings
+from vaelib.arguments import BadValue
+from vaelib.run import build, settings
+from vaelib.run.choices import DATA
+from vaelib.run.load import rebuilt, trained
+from vaelib.run.settings import Settings
 from vaelib.train import checkpoint
 from vaelib.train.lock import hold
 from vaelib.train.team import Team
-from vaelib.vae import VAE, TwoLayerVAE
+from vaelib.vae import Model
 
 
-def train(given: dict[str, Any]) -> None:
+def train(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     """Train in a folder, from the start or from its checkpoint."""
     folder = Path(given["folder"])
     resume, quiet = "resume" in given, "quiet" in given
     found = _found(folder)
-    started = found[0]
+    started, more = found[0], False
     if started and not resume:
         raise FileExistsError(
             f"{folder}: there is a checkpoint; go on from it with --resume, or choose another "
             f"--folder"
         )
-    if "data" in given and given["data"] not in build.DATA:
+    if "data" in given and given["data"] not in DATA:
         given["data"] = str(Path(given["data"]).resolve())
     goes_on = started or (resume and (folder / settings.NAME).exists())
     if goes_on:
-        ours = options.read(folder)
-        # Data that were moved are told by what is in them, not by where they are.
-        source = given.get("data", ours.data)
-        same = {k: v for k, v in given.items() if k != "data" and (k, v) != ("device", "auto")}
+        ours = settings.read_settings(folder, classes)
+        same = {k: v for k, v in given.items() if (k, v) != ("device", "auto")}
+        more = given.get("epochs", 0) > ours.epochs and started and _finished(folder)
+        if more:
+            ours = replace(ours, epochs=given["epochs"])
         settings.require_same(folder, ours, same)
+        source = given.get("data", ours.data)
         images = build.images(source)
         build.require_held_out(ours, source, images.test)
     elif resume and "data" not in given:  # a folder's name with a mistake in it, perhaps
@@ -50,13 +56,14 @@ def train(given: dict[str, Any]) -> None:
             f"{folder}: there is no run to go on from; name its --folder, or start one with --data"
         )
     else:
-        images = build.images(given.get("data", options.DEFAULTS["data"]))
+        images = build.images(given.get("data", "digits"))
         ours = _settings(given, images)
     device = training.join(build.device(ours.device))
     team = Team()  # under torchrun the first process speaks and writes for all
     quiet |= team.rank > 0
-    model = (_rebuilt(folder, ours) if goes_on else build.model(ours)).to(device)
-    pixels, validation = _split(images.train, ours)
+    new = rebuilt(folder, ours, classes) if goes_on else build.model(ours, classes)
+    model = new.to(device)
+    pixels, validation = build.split(images.train, ours)
     if not quiet:
         _introduce(ours, images, model)
     elif team.rank == 0:
@@ -78,8 +85,8 @@ def train(given: dict[str, Any]) -> None:
                 f"{folder}: another run was started there while this one was being prepared; go on "
                 f"from it with --resume, or choose another --folder"
             )
-        if not started and team.rank == 0:
-            settings.write(folder, ours)
+        if (more or not started) and team.rank == 0:
+            settings.write_settings(folder, ours)
         history = training.fit(
             model,
             pixels,
@@ -115,37 +122,24 @@ def _found(folder: Path) -> tuple[bool, bytes | None]:
     return (folder / checkpoint.NAME).exists(), path.read_bytes() if path.exists() else None
 
 
+def _finished(folder: Path) -> bool:
+    """Whether a run has ended."""
+    return checkpoint.read_run(folder / checkpoint.NAME)[1]["finished"]
+
+
 def _settings(given: dict[str, Any], images: data.OwnImages) -> Settings:
     """What was given, and a value for all that was not."""
-    chosen = options.DEFAULTS | given
-    n = len(images.train) - (0 if chosen["patience"] is None else _validation_size(images.train))
-    chosen = {
-        "hidden": build.NETS[chosen["net"]].hidden,
-        "spread": options.spread(chosen["latent"]),
-        "epochs": options.epochs(n, chosen["batch_size"]),
-        **chosen,
-        "device": build.device(chosen["device"]).type,
+    n = len(images.train)
+    found = {
+        "device": build.device(given.get("device", "auto")).type,
         "height": images.height,
         "width": images.width,
         "held_out": build.fingerprint(images.test),
     }
-    return Settings(**{name: chosen[name] for name in Settings.__dataclass_fields__})
+    return settings.choose(given, n - (build.tenth(n) if "patience" in given else 0), found)
 
 
-def _validation_size(pixels: Tensor) -> int:
-    return max(1, len(pixels) // 10)
-
-
-def _split(pixels: Tensor, ours: Settings) -> tuple[Tensor, Tensor | None]:
-    """Training and, for early stopping, validation: a random tenth, the same at each start."""
-    if ours.patience is None:
-        return pixels, None
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(ours.seed))
-    size = _validation_size(pixels)
-    return pixels[order[size:]], pixels[order[:size]]
-
-
-def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE) -> None:
+def _introduce(ours: Settings, images: data.OwnImages, model: Model) -> None:
     weights = sum(p.numel() for p in model.parameters())
     print(
         f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
@@ -153,26 +147,25 @@ def _introduce(ours: Settings, images: data.OwnImages, model: VAE | TwoLayerVAE)
     )
     for note in (*images.notes, *images.changes):
         print(f"note: {note}")
-    latent = f"{model.latent} + " if isinstance(model, TwoLayerVAE) else ""
     print(
-        f"{type(model).__name__}: {ours.net}, {latent}{ours.latent} latent dimensions, "
-        f"{ours.likelihood} likelihood, {weights:,} weights, on {ours.device}",
+        f"{type(model).__name__}: {ours.net}, {' + '.join(map(str, model.layers))} latent "
+        f"dimensions, {ours.likelihood} likelihood, {weights:,} weights, on {ours.device}",
         flush=True,
     )
 
 
-def evaluate(given: dict[str, Any]) -> None:
+def evaluate(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     """Print one table of all runs, on the same held-out images."""
     folders = [Path(run) for run in given["runs"]]
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(
+        raise BadValue(
             f"evaluate {shlex.join(given['runs'])}: expected each run once; leave the second out"
         )
-    all_settings = [options.read(folder) for folder in folders]
+    all_settings = [settings.read_settings(folder, classes) for folder in folders]
     ours = all_settings[0]
     for folder, other in zip(folders, all_settings, strict=True):
         if (other.held_out, other.likelihood) != (ours.held_out, ours.likelihood):
-            raise ValueError(
+            raise BadValue(
                 f"{folder}: not to be compared with {folders[0]}: expected the same held-out "
                 f"images and likelihood, got {other.data} with {other.likelihood} and {ours.data} "
                 f"with {ours.likelihood}; evaluate them apart"
@@ -183,21 +176,23 @@ def evaluate(given: dict[str, Any]) -> None:
     build.require_held_out(ours, source, test)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     pixels = test[order[: given["images"]]].to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    likelihood = build.LIKELIHOODS[ours.likelihood].make()
-    x = likelihood.prepare(pixels, generator=generator)
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = given["runs"]
     models = {
-        name: _trained(folder, other, device)
+        name: _trained(folder, other, device, classes)
         for name, folder, other in zip(names, folders, all_settings, strict=True)
     }
+    generator = torch.Generator(device).manual_seed(seed)
+    likelihood = models[names[0]].likelihood
+    x = likelihood.prepare(pixels, generator=generator)
     drawn = f", binarized once with seed {seed}" if likelihood.binarization == "dynamic" else ""
     print(
         f"{source}: {len(x):,} of {len(test):,} held-out images{drawn}, on {device}\n", flush=True
     )
-    at_once, batch_size = _chunks(all_settings, device)
+    widths = [width for other in all_settings for width in other.hidden]
+    widths += [model.likelihood.width(model.pixels) for model in models.values()]
+    at_once, batch_size = _chunks(max(widths), device)
     report = evaluation.report(
         models,
         x,
@@ -225,44 +220,34 @@ def evaluate(given: dict[str, Any]) -> None:
         _write(Path(given["json"]), (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _chunks(runs: list[Settings], device: torch.device) -> tuple[int, int]:
-    """Samples of an image and images at a time: few fit a processor's cache, many fill a GPU."""
+def _chunks(widest: int, device: torch.device) -> tuple[int, int]:
+    """Samples of an image and images at a time: few fit a processor's cache, many fill a GPU.
+
+    Args:
+        widest: of all layers.
+        device: where they are computed.
+    """
     most, images = (2_000_000, 100) if device.type == "cpu" else (50_000_000, 1000)
-    widest = max(
-        width
-        for run in runs
-        for width in (
-            run.height * run.width * build.LIKELIHOODS[run.likelihood].make().per_pixel,
-            *run.hidden,
-        )
-    )
     # With fewer rows, reading the weights of the widest layer takes the time.
     rows = max(40, most // widest)
     batch_size = min(images, rows // 10)
     return rows // batch_size, batch_size
 
 
-def _rebuilt(folder: Path, ours: Settings) -> VAE | TwoLayerVAE:
-    """The model that a folder's settings describe."""
-    try:
-        return build.model(ours)
-    except ValueError as error:  # options that do not go together, and did when it was written
-        raise ValueError(f"{folder / settings.NAME}: {error}") from error
-
-
-def _trained(folder: Path, ours: Settings, device: torch.device) -> VAE | TwoLayerVAE:
+def _trained(
+    folder: Path, ours: Settings, device: torch.device, classes: Sequence[type]
+) -> Model:
     """The model of a run, with its weights."""
-    model = _rebuilt(folder, ours)
     if not (folder / checkpoint.NAME).exists():
         raise FileNotFoundError(
             f"{folder}: has no {checkpoint.NAME} yet, which train writes at the end of each epoch; "
             f"python -m vaelib train --folder {shlex.quote(str(folder))} --resume goes on"
         )
-    about = training.load(model, folder)
+    model, about = trained(folder, ours, classes)
     if not about["finished"]:
         done = len(about["history"])
         print(f"note: {folder} is not finished, {done} of {ours.epochs} epochs are done")
-    return model.to(device).eval()
+    return model.to(device)
 
 
 def _number(value: float | None) -> float | None:
@@ -271,21 +256,21 @@ def _number(value: float | None) -> float | None:
 
 
 @torch.no_grad()
-def sample(given: dict[str, Any]) -> None:
+def sample(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     """Draw images, and write them as one picture, as an array, or both."""
     folder = Path(given["run"])
-    ours, device = options.read(folder), build.device(given["device"])
+    ours, device = settings.read_settings(folder, classes), build.device(given["device"])
     out = given.get("out", None if "npz" in given else folder / "samples.png")
     for flag, file, suffix in (("--out", out, ".png"), ("--npz", given.get("npz"), ".npz")):
         if file is not None and Path(file).suffix != suffix:
-            raise ValueError(f"{flag} {file}: expected a name that ends in {suffix}")
-    model = _trained(folder, ours, device)
+            raise BadValue(f"{flag} {file}: expected a name that ends in {suffix}")
+    model = _trained(folder, ours, device, classes)
     generator = torch.Generator(device).manual_seed(given["seed"])
     parts = []
     for start in range(0, given["number"], 100):  # so that memory does not depend on the number
         x, z, *_ = model.sample(min(100, given["number"] - start), generator=generator)
         grey = model.decode(z).mean if "mean" in given else x
-        parts.append((grey.clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+        parts.append((model.likelihood.undo(grey) * 255).round().to(torch.uint8).cpu())
     images = torch.cat(parts).view(-1, ours.height, ours.width).numpy()
     what = "decoder means, which are not samples," if "mean" in given else "samples"
     if out is not None:

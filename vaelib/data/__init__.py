@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vaelib import files
+from vaelib.arguments import BadValue
 from vaelib.data.own import OwnImages, own
 
 __all__ = [
@@ -217,7 +218,7 @@ def _verified(path: Path, sha256: str, remedy: str) -> bytes:
     except (EOFError, OSError, zlib.error) as error:
         got = f"none, since they cannot be decompressed ({error})"
     if got != sha256:
-        raise ValueError(
+        raise BadValue(
             f"{path}: expected decompressed bytes with SHA-256 {sha256}, got {got}. The file is "
             f"truncated or altered: {remedy} and call again"
         )

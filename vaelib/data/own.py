@@ -11,6 +11,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vaelib.arguments import BadType, BadValue
+
 __all__ = ["OwnImages", "own"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -90,7 +92,7 @@ def own(path: str | Path) -> OwnImages:
             for name, array in _arrays(path).items()
         }
     else:
-        raise ValueError(
+        raise BadValue(
             f"{path}: expected a folder of PNG or JPEG files, a .npz or a .npy file, got a file "
             f"that ends in {path.suffix or 'nothing'!r}"
         )
@@ -110,12 +112,12 @@ def _split(path: Path, parts: dict[str, _Pixels], notes: list[str]) -> tuple[_Pi
     if "test" in parts:
         train, test = parts["train"], parts["test"]
         if train[1:] != test[1:]:
-            raise ValueError(
+            raise BadValue(
                 f"{path}: expected 'train' and 'test' of one size, got {train.height} x "
                 f"{train.width} and {test.height} x {test.width} pixels (height x width)"
             )
         if len(test.values) < 2:
-            raise ValueError(
+            raise BadValue(
                 f"{path}: expected at least 2 images in 'test', because of one there is no "
                 f"standard error, got {len(test.values)}; add some, or leave 'test' out of a file "
                 f"with 'images', of which a random tenth is held out"
@@ -123,7 +125,7 @@ def _split(path: Path, parts: dict[str, _Pixels], notes: list[str]) -> tuple[_Pi
         return train, test
     values, height, width = parts["images"]
     if len(values) < 3:
-        raise ValueError(
+        raise BadValue(
             f"{path}: expected at least 3 images, because 2 are held out, got {len(values)}"
         )
     held_out = max(2, len(values) // 10)  # of one there is no standard error
@@ -138,7 +140,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     magic = b"PK" if path.suffix == ".npz" else b"\x93NUMPY"
     with open(path, "rb") as file:  # numpy leaves one open that it cannot read
         if file.read(len(magic)) != magic:
-            raise ValueError(f"{path}: this is no {path.suffix} file; write it with numpy.save(z)")
+            raise BadValue(f"{path}: this is no {path.suffix} file; write it with numpy.save(z)")
         file.seek(0)
         try:
             # A pickle runs its author's code when it is read.
@@ -149,13 +151,13 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             found = {name: content[name] for name in names & set(content.files)}
         except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, ValueError) as error:
             if "allow_pickle" in str(error):
-                raise ValueError(
+                raise BadValue(
                     f"{path}: holds pickled arrays (dtype object), which are not read, because a "
                     f"pickle can run any code; store {LAYOUT}"
                 ) from error
-            raise ValueError(f"{path}: cannot be read ({error}); take another copy") from error
+            raise BadValue(f"{path}: cannot be read ({error}); take another copy") from error
     if not found:
-        raise ValueError(
+        raise BadValue(
             f"{path}: expected the arrays 'train' and 'test', or 'images', got "
             f"{', '.join(map(repr, content.files)) or 'none'}; an array is {LAYOUT}"
         )
@@ -166,18 +168,18 @@ def _pixels(array: np.ndarray, name: str, notes: list[str], changes: list[str]) 
     """An array as rows of uint8, with their layout."""
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or array.size == 0:
-        raise ValueError(f"{name}: expected {LAYOUT}; got {array.dtype} of shape {shape}")
+        raise BadValue(f"{name}: expected {LAYOUT}; got {array.dtype} of shape {shape}")
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise TypeError(f"{name}: expected {LAYOUT}; got {array.dtype} of shape {shape}")
+        raise BadType(f"{name}: expected {LAYOUT}; got {array.dtype} of shape {shape}")
     low, high = array.min(), array.max()
     got = f"{array.dtype} of shape {shape} with values {low:.4g} to {high:.4g}"
     if array.dtype.kind == "f":
         if not (low >= 0 and high <= 1):  # NaN is not
-            raise ValueError(f"{name}: expected {LAYOUT}; got {got}")
+            raise BadValue(f"{name}: expected {LAYOUT}; got {got}")
         array = np.rint(array * 255).astype(np.uint8)
         changes.append("grey values in [0, 1] were rounded to 256 levels")
     if array.max() <= 1:
-        raise ValueError(f"{name}: expected {LAYOUT}; got {got}, almost black: multiply by 255")
+        raise BadValue(f"{name}: expected {LAYOUT}; got {got}, almost black: multiply by 255")
     if array.ndim == 3:
         height, width = shape[1:]
     else:
@@ -195,7 +197,7 @@ def _from_folder(folder: Path, changes: list[str]) -> _Pixels:
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not files:
-        raise ValueError(
+        raise BadValue(
             f"{folder}: expected files that end in {', '.join(SUFFIXES)}, got none; folders in it "
             f"are not searched"
         )
@@ -204,13 +206,13 @@ def _from_folder(folder: Path, changes: list[str]) -> _Pixels:
         images.append(_image(file, changes))
         if images[-1].shape != images[0].shape:
             expected, got = (f"{h} x {w}" for h, w in (images[0].shape, images[-1].shape))
-            raise ValueError(
+            raise BadValue(
                 f"{file}: expected {expected} pixels (height x width) as in {files[0].name}, got "
                 f"{got}; bring all images to one size"
             )
     high = max(image.max() for image in images)
     if high <= 1:  # masks, whose zeros and ones look alike
-        raise ValueError(
+        raise BadValue(
             f"{folder}: expected pictures with grey values from 0 to 255, got {len(files)} with "
             f"none above {high}, almost black; masks of 0 and 1 are to be multiplied by 255"
         )
@@ -227,18 +229,18 @@ def _image(file: Path, changes: list[str]) -> np.ndarray:
             image = ImageOps.exif_transpose(opened)  # a camera stores how it was held
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
+        raise BadValue(
             f"{file}: cannot be read as a picture ({error}); replace or delete it"
         ) from error
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
-            raise ValueError(
+            raise BadValue(
                 f"{file}: expected opaque pixels, got transparent ones; lay the picture on a "
                 f"background first"
             )
     if image.mode not in ("1", "L", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
-        raise ValueError(
+        raise BadValue(
             f"{file}: expected 8 bits per colour, got a picture of mode {image.mode!r}; convert it "
             f"to 8 bits"
         )

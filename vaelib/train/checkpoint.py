@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vaelib.files import remedy as remedy
 from vaelib.files import replace as replace
+from vaelib.arguments import BadValue
 
 FORMAT = "vaelib checkpoint 1"
 NAME = "checkpoint.safetensors"
@@ -39,7 +40,7 @@ ABOUT = {  # what a run says of itself, and of which type
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(BadValue):
     """A checkpoint that cannot be used: the message says why. Nothing was loaded from it."""
 
 
@@ -193,7 +194,7 @@ def _require_model(model: nn.Module, about: Mapping[str, Any], path: Path) -> No
     if about["versions"].get("torch") != torch.__version__ and _modules(its) == _modules(mine):
         warnings.warn(f"{what}; torch may have changed its words, or it is another", stacklevel=3)
         return
-    raise CheckpointError(f"{what}; build the model that was trained. Nothing was loaded")
+    raise CheckpointError(f"{what}; build the model that was trained. Nothing was loaded", "model")
 
 
 def _without_loss(description: str) -> str:
@@ -222,7 +223,8 @@ def require_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path)
             raise CheckpointError(
                 f"{path}: belongs to another model: {name!r} is {there.get(name, 'missing')} in "
                 f"the file and {here.get(name, 'missing')} in this {type(model).__name__}; build "
-                f"the model that was trained. Nothing was loaded"
+                f"the model that was trained. Nothing was loaded",
+                "model",
             )
     for name, _ in model.named_parameters():  # a buffer may hold an infinity on purpose
         bad = weights[name][~weights[name].isfinite()]

@@ -1,0 +1,346 @@
+"""What a run is: one dataclass, whose fields are the options of ``train`` and of its file.
+
+A new option is a field here. Its metadata (`vaelib.run.option`) say what it takes, its default, its
+help, and what runs that are older than it had in its place.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import vaelib
+from vaelib.arguments import BadValue
+from vaelib.run.choices import DATA, FAMILIES, LIKELIHOODS, NETS, POSTERIORS, PRIORS, names, theirs
+from vaelib.run.option import SEED, SIZE, class_name, flag, name, option, options, read, real, whole
+from vaelib.train import checkpoint
+from vaelib.train.step import Compile, Precision
+
+FORMAT = "vaelib run 1"
+NAME = "settings.json"
+STEPS, FEWEST, MOST = 3000, 10, 100  # what `epochs` aims at; 24 epochs of the digits
+WIDE = 12  # latent dimensions from which on many would switch off (see nets.MLPEncoder)
+
+
+def epochs(images: int, batch_size: int) -> int:
+    """The default number of epochs.
+
+    >>> epochs(8000, 64), epochs(60_000, 64), epochs(36, 64)
+    (24, 10, 100)
+    """
+    return min(MOST, max(FEWEST, math.ceil(STEPS / math.ceil(images / batch_size))))
+
+
+def spread(latent: int) -> float:
+    """The default spread of the initial means.
+
+    >>> spread(2), spread(16)
+    (1.0, 10.0)
+    """
+    return 10.0 if latent >= WIDE else 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of ``train`` that decide its result, each with a value; and the data's layout.
+
+    With the defaults a VAE of the bundled digits ends at an ELBO of about -102 nats.
+    """
+
+    data: str = option(
+        "digits",
+        f"{', '.join(DATA)} (the last two are downloaded unless $VAELIB_DATA, a Debian package or "
+        "the cache has them), or images of your own, all of one size: a folder of PNG or JPEG "
+        "files, a .npz file with arrays train and test, or images, or a .npy file. Arrays are "
+        "uint8 [n, height, width] or [n, pixel], 0 to 255, or floating point in [0, 1]. Without an "
+        "array test a random tenth is held out, at least 2 images",
+        group="data",
+        compared=False,  # data that were moved are told by what is in them, not by where they are
+        type=name,
+        metavar="DATA",
+    )
+    net: str = option(
+        "mlp",
+        "encoder and decoder: mlp; conv, for images of 28 x 28 pixels; linear, without a hidden "
+        "layer; two-layer, two layers of latent variables after Burda et al. 2016, the lower with "
+        "twice as many",
+        group="model",
+        choices=tuple(NETS),
+    )
+    hidden: list[int] = option(
+        lambda chosen, _: NETS[chosen["net"]].hidden,
+        "widths of the hidden layers, each 1 or more; the decoder has them in reverse, and the "
+        "networks between two layers of latent variables are half as wide",
+        says=", ".join(
+            f"{k}: {' '.join(map(str, net.hidden)) or 'none'}" for k, net in NETS.items()
+        ),
+        group="model",
+        type=whole(1, SIZE),
+        nargs="+",
+        metavar="WIDTH",
+    )
+    latent: int = option(
+        16,
+        "of the latent variable z, 1 or more; with two-layer, of the upper one",
+        group="model",
+        type=whole(1, SIZE),
+        metavar="DIMENSIONS",
+    )
+    spread: float = option(
+        lambda chosen, _: spread(chosen["latent"]),
+        "on the initial weights of an encoder's mean, above 0; 10 keeps more of many latent "
+        "dimensions in use",
+        says=f"10 from {WIDE} dimensions on, otherwise 1",
+        group="model",
+        type=real(0.0),
+        metavar="FACTOR",
+    )
+    likelihood: str = option(
+        "bernoulli",
+        "of a pixel. bernoulli binarizes the images, afresh in each step: a pixel v is 1 with "
+        "probability v / 255. The others take grey pixels v / 255: continuous-bernoulli and "
+        "gaussian by a density, categorical by a probability for each of the 256 levels, for which "
+        "the decoder's last layer is 256 times as wide, and slow without a GPU. Bounds of the "
+        "three kinds (binary pixels, densities, levels) are not to be compared. A class of yours "
+        "(--trust) is made without arguments",
+        group="data",
+        choices=names("likelihood"),
+        metavar=f"{{{','.join(LIKELIHOODS)}}}",
+    )
+    prior: str = option(
+        "normal",
+        "of z: N(0, I), a learned mixture of normals, or (vamp) the mean of the encoder's q at "
+        "learned pseudo-inputs; two-layer takes normal only. A class of yours (--trust) is made "
+        "with latent",
+        group="model",
+        choices=names("prior"),
+        metavar=f"{{{','.join(PRIORS)}}}",
+    )
+    posterior: str = option(
+        "normal",
+        "the family of q(z | x): a normal with independent dimensions, or a class of yours "
+        "(--trust), which is made with latent; two-layer and vamp take normal only",
+        group="model",
+        absent="normal",
+        choices=names("posterior"),
+        metavar=f"{{{','.join(POSTERIORS)}}}",
+    )
+    components: int = option(
+        100,
+        "in a mixture or vamp prior, 1 or more",
+        group="model",
+        type=whole(1, SIZE),
+        metavar="NORMALS",
+    )
+    iwae: int | None = option(
+        None,
+        "train on the importance-weighted bound of so many samples per image, 1 or more, instead "
+        "of the ELBO, which has one",
+        says="do not",
+        group="model",
+        type=whole(1),
+        metavar="SAMPLES",
+    )
+    beta: float = option(
+        1.0,
+        "of the KL in the loss, 0 or more; with 1 the loss is minus the ELBO, and --iwae and "
+        "two-layer take no other",
+        group="model",
+        type=real(0.0, included=True),
+        metavar="WEIGHT",
+    )
+    trust: list[str] = option(
+        None,
+        "import the class from the module, mine:Poisson from mine.py in this folder say, and run "
+        "its code: then --likelihood, --prior or --posterior takes it by its name. May be given "
+        "several times",
+        says="none",
+        group="model",
+        absent=[],
+        compared=False,  # what the run is made of is told by the names of its parts
+        type=class_name,
+        action="append",
+        metavar="MODULE:CLASS",
+    )
+    epochs: int = option(
+        lambda chosen, images: epochs(images, chosen["batch_size"]),
+        "passes over the images, 1 or more; with --resume, more of them go on with a run that is "
+        "finished",
+        says=f"as many as make {STEPS:,} steps, at least {FEWEST} and at most {MOST}",
+        group="training",
+        type=whole(1),
+        metavar="EPOCHS",
+    )
+    batch_size: int = option(
+        64, "per step, 1 or more", group="training", type=whole(1), metavar="IMAGES"
+    )
+    lr: float = option(
+        3e-3,
+        "learning rate of Adam at the first step, above 0; it falls to 0 along half a cosine",
+        group="training",
+        type=real(0.0),
+        metavar="RATE",
+    )
+    warmup: int = option(
+        0,
+        "over which the KL's weight rises from 0 to beta, 0 or more; two-layer takes 0 only",
+        group="training",
+        type=whole(0),
+        metavar="EPOCHS",
+    )
+    clip: float | None = option(
+        None,
+        "scale a longer gradient down to this norm, above 0",
+        says="never",
+        group="training",
+        type=real(0.0),
+        metavar="NORM",
+    )
+    precision: Precision = option(
+        "float32",
+        "of matrix products; bfloat16 needs hardware for it",
+        group="training",
+        choices=("float32", "bfloat16"),
+    )
+    compile: Compile = option(
+        False,
+        "compile the model by torch, half a minute once; cuda-graph also records a whole step as "
+        "one CUDA graph, which saves a GPU the launches",
+        says="do not",
+        group="training",
+        nargs="?",
+        const=True,
+        choices=("cuda-graph",),
+    )
+    patience: int | None = option(
+        None,
+        "stop after so many epochs without a better loss, 1 or more, and keep the best weights; "
+        "measured on a random tenth of the training images, which is split off",
+        says="never",
+        group="training",
+        type=whole(1),
+        metavar="EPOCHS",
+    )
+    seed: int = option(
+        0, "of initial weights, order and noise, 0 or more", group="run", type=whole(0, SEED)
+    )
+    device: str = option(
+        "auto",
+        "auto is cuda where torch sees a GPU",
+        group="run",
+        choices=("auto", "cpu", "cuda"),
+    )
+    height: int = option(type=whole(1, SIZE))  # of an image, in pixels
+    width: int = option(type=whole(1, SIZE))
+    # SHA-256 of the held-out images: an evaluation on others would be no evaluation.
+    held_out: str = option(type=name)
+
+
+def choose(given: Mapping[str, Any], images: int, found: Mapping[str, Any]) -> Settings:
+    """What was given, and a value for all that was not.
+
+    Args:
+        given: of the command line, by the options' names.
+        images: how many there are to train on.
+        found: what is known of the data and of the machine.
+    """
+    known = options(Settings)
+    chosen = {k: [] if k == "trust" else its.default for k, its in known.items()}
+    chosen |= {k: v for k, v in given.items() if k in known} | dict(found)
+    for option_name, value in chosen.items():
+        if callable(value):
+            chosen[option_name] = value(chosen, images)
+    return Settings(**chosen)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Put ``settings.json`` into a folder, whole or not at all."""
+    content = {"format": FORMAT, "vaelib": vaelib.__version__, **asdict(settings)}
+    checkpoint.write(folder / NAME, (json.dumps(content, indent=2) + "\n").encode())
+
+
+class NotTrusted(BadValue):
+    """A run is made of a class that is not ours, and that nobody has handed over.
+
+    Attributes:
+        names: ``module:Class``, as the run's file names it.
+    """
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message, "trust")
+        self.names = names
+
+
+def read_settings(folder: Path, classes: Sequence[type] = ()) -> Settings:
+    """The settings in a run's folder, each of which its option would take.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        NotTrusted: if it is made of classes of the user's that are not among ``classes``. Nothing
+            is imported because a file names it.
+        BadValue: if the file is damaged or of another version, or a value is none that its option
+            takes; names both.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: not found; expected the --folder of a `python -m vaelib train`. A folder "
+            f"that train.fit wrote without it is read by vaelib.load"
+        )
+    try:
+        content: Any = json.loads(path.read_bytes())
+        if content.pop("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        content.pop("vaelib")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadValue(
+            f"{path}: not the settings of a run of this version ({error}); take another copy, or "
+            f"train again into another folder"
+        ) from error
+    _require_trusted(path, content, classes)
+    try:
+        return Settings(**read(Settings, content, classes))
+    except BadValue as error:
+        raise BadValue(
+            f"{path}: {error}; it was altered, or is of another version: bring back what train "
+            f"wrote, or train again into another folder"
+        ) from error
+
+
+def _require_trusted(path: Path, content: dict[str, Any], classes: Sequence[type]) -> None:
+    """Raise if a class that the file calls the user's was not handed over."""
+    recorded = content.get("trust", [])
+    if not isinstance(recorded, list) or not all(isinstance(entry, str) for entry in recorded):
+        return  # told by `read`
+    used = [content.get(family) for family in FAMILIES]
+    missing = [
+        entry
+        for entry in recorded
+        if (own := entry.rpartition(":")[2]) in used and theirs(own, classes) is None
+    ]
+    if missing:
+        raise NotTrusted(
+            f"{path}: the run is made of {', '.join(missing)}, and nothing is imported because a "
+            f"file names it",
+            missing,
+        )
+
+
+def require_same(folder: Path, ours: Settings, given: Mapping[str, Any]) -> None:
+    """Raise if an option that was given contradicts what the folder's run was started with."""
+    for option_name, its_option in options(Settings).items():
+        its = getattr(ours, option_name)
+        mine = given.get(option_name, its)
+        if mine != its and its_option.compared:
+            raise BadValue(
+                f"{folder}: belongs to another run: its {flag(option_name)} is {_shown(its)}, and "
+                f"here it is {_shown(mine)}; leave {flag(option_name)} out, or choose another "
+                f"--folder",
+                option_name,
+            )
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
