@@ -15,7 +15,8 @@ from torch import nn
 from toy import Toy
 
 from vaelib import train
-from vaelib.cli import build, main, settings
+from vaelib.cli import main
+from vaelib.run import build, settings
 from vaelib.train import checkpoint, lock
 from vaelib.train.lock import hold
 from vaelib.train.team import Team

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class Mistake(Exception):
+class Mistake(Exception):  # noqa: N818
     """What the caller can mend: the message says what was expected, what was got, what to do.
 
     Args:
@@ -36,11 +36,11 @@ class Mistake(Exception):
         self.argument = argument
 
 
-class BadValue(Mistake, ValueError):
+class BadValue(Mistake, ValueError):  # noqa: N818
     """A `Mistake` of the right type and the wrong value."""
 
 
-class BadType(Mistake, TypeError):
+class BadType(Mistake, TypeError):  # noqa: N818
     """A `Mistake` of the wrong type."""
 
 

@@ -51,11 +51,17 @@ def rebuildable(cls: C) -> C:
     @wraps(init)
     def remembering(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self).__init__ is remembering:  # the outermost constructor knows all arguments
-            self.__dict__["_made_of"] = (args, kwargs)
+            kept = {name: _kept(value) for name, value in kwargs.items()}
+            self.__dict__["_made_of"] = (tuple(map(_kept, args)), kept)
         init(self, *args, **kwargs)
 
     cls.__init__ = remembering
     return _known(cls)
+
+
+def _kept(value: Any) -> Any:
+    """An argument as it is now; a list may be changed later."""
+    return list(value) if isinstance(value, list) else value
 
 
 def made_of(*attributes: str) -> Callable[[C], C]:
@@ -77,7 +83,7 @@ def _known(cls: C) -> C:
 _OURS["MultivariateNormal"] = MultivariateNormal
 
 
-class _Unwritable(Exception):
+class _UnwritableError(Exception):
     """Why something cannot be written down, and what to do."""
 
 
@@ -97,7 +103,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
     """
     try:
         return _module(model, {})
-    except _Unwritable as reason:
+    except _UnwritableError as reason:
         return {"reason": str(reason)}
 
 
@@ -117,7 +123,7 @@ def _arguments(module: nn.Module) -> dict[str, Any]:
     if cls.__init__ is nn.Module.__init__:  # has none of its own
         return {}
     if "_made_of" not in vars(module):
-        raise _Unwritable(
+        raise _UnwritableError(
             f"{cls.__name__} does not remember what it was made of; make a class of it, or of what "
             f"holds it, with @vaelib.recipe.rebuildable above the class"
         )
@@ -129,7 +135,7 @@ def _arguments(module: nn.Module) -> dict[str, Any]:
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments |= arguments.pop(parameter.name)
         if parameter.kind is parameter.VAR_POSITIONAL and arguments.pop(parameter.name):
-            raise _Unwritable(
+            raise _UnwritableError(
                 f"{cls.__name__} takes *{parameter.name}, which have no names; give its "
                 f"constructor named arguments"
             )
@@ -154,7 +160,7 @@ def _value(value: Any, name: str, owner: nn.Module, seen: dict[nn.Module, int]) 
         parts = {part: _tensor(getattr(value, part)) for part in _PARTS[type(value)]}
         return {"class": _name(type(value)), "tensors": parts}
     what = "a function" if callable(value) and not isinstance(value, type) else repr(value)
-    raise _Unwritable(
+    raise _UnwritableError(
         f"{type(owner).__name__}: {name} is {what:.80}, which cannot be written down; give it a "
         f"module's class (torch.nn.Tanh, or one of yours), numbers, or a module with "
         f"@vaelib.recipe.rebuildable above its class"
@@ -164,7 +170,7 @@ def _value(value: Any, name: str, owner: nn.Module, seen: dict[nn.Module, int]) 
 def _tensor(value: Tensor) -> dict[str, Any]:
     dtype = str(value.dtype).removeprefix("torch.")
     if dtype not in _DTYPES:
-        raise _Unwritable(f"a normal in {dtype} cannot be written down; use float32")
+        raise _UnwritableError(f"a normal in {dtype} cannot be written down; use float32")
     return {"dtype": dtype, "values": value.tolist()}
 
 
@@ -179,7 +185,7 @@ def _activation(name: str) -> type | None:
     return getattr(nn, name) if name in _ACTIVATIONS else None
 
 
-def build(recipe: dict[str, Any], classes: Sequence[type] = ()) -> Any:
+def build(recipe: Any, classes: Sequence[type] = ()) -> Any:
     """The model of a recipe, with new weights, drawn by torch's own generator.
 
     Args:

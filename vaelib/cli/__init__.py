@@ -28,6 +28,7 @@ __all__ = ["main"]
 
 # What a user can mend beside a mistake: a file, a number, a machine. ConnectionError is an OSError.
 EXPECTED = (Mistake, OSError, FloatingPointError, MemoryError)
+ARGUMENTS = inspect.signature(train.fit).parameters.keys()
 # What to do about an error of the system's that nobody has put into words before.
 REMEDIES = {
     errno.ENOENT: "look for a mistake in its name",
@@ -40,6 +41,7 @@ REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EPIPE: "nobody reads what is printed any more; print into a file",
 }
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -127,6 +129,6 @@ def _in_options(text: str, known: set[str]) -> str:
         name, value = flag(found[1]), found[2].strip("'")
         return {"True": name, "False": f"no {name}"}.get(value, f"{name} {value}")
 
-    shared = "|".join(sorted(known & inspect.signature(train.fit).parameters.keys()))
+    shared = "|".join(sorted(known & ARGUMENTS))
     text = re.sub(rf"\b({shared})=('[^']*'|True|False|[\d.]*\d)", option, text)
     return " ".join(text.split())

@@ -17,6 +17,7 @@ from vaelib import data
 from vaelib import evaluate as evaluation
 from vaelib import train as training
 from vaelib.arguments import BadValue
+from vaelib.likelihood import Likelihood
 from vaelib.run import build, settings
 from vaelib.run.choices import DATA
 from vaelib.run.load import rebuilt, trained
@@ -190,9 +191,8 @@ def evaluate(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{source}: {len(x):,} of {len(test):,} held-out images{drawn}, on {device}\n", flush=True
     )
-    widths = [width for other in all_settings for width in other.hidden]
-    widths += [model.likelihood.width(model.pixels) for model in models.values()]
-    at_once, batch_size = _chunks(max(widths), device)
+    likelihoods = [model.likelihood for model in models.values()]
+    at_once, batch_size = _chunks(all_settings, likelihoods, device)
     report = evaluation.report(
         models,
         x,
@@ -220,23 +220,24 @@ def evaluate(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         _write(Path(given["json"]), (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _chunks(widest: int, device: torch.device) -> tuple[int, int]:
-    """Samples of an image and images at a time: few fit a processor's cache, many fill a GPU.
-
-    Args:
-        widest: of all layers.
-        device: where they are computed.
-    """
+def _chunks(
+    runs: list[Settings], likelihoods: Sequence[Likelihood], device: torch.device
+) -> tuple[int, int]:
+    """Samples of an image and images at a time: few fit a processor's cache, many fill a GPU."""
     most, images = (2_000_000, 100) if device.type == "cpu" else (50_000_000, 1000)
+    widths = [width for run in runs for width in run.hidden]
+    widths += [
+        likelihood.width(run.height * run.width)
+        for run, likelihood in zip(runs, likelihoods, strict=True)
+    ]
+    widest = max(widths)
     # With fewer rows, reading the weights of the widest layer takes the time.
     rows = max(40, most // widest)
     batch_size = min(images, rows // 10)
     return rows // batch_size, batch_size
 
 
-def _trained(
-    folder: Path, ours: Settings, device: torch.device, classes: Sequence[type]
-) -> Model:
+def _trained(folder: Path, ours: Settings, device: torch.device, classes: Sequence[type]) -> Model:
     """The model of a run, with its weights."""
     if not (folder / checkpoint.NAME).exists():
         raise FileNotFoundError(

@@ -61,10 +61,19 @@ def model(settings: Settings, classes: Sequence[type] = ()) -> Model:
     _require_together(s)
     torch.manual_seed(s.seed)
     own = theirs(s.likelihood, classes)
-    likelihood = own() if own else LIKELIHOODS[s.likelihood](**LIKELIHOODS[s.likelihood].command_line)
+    likelihood = (
+        own() if own else LIKELIHOODS[s.likelihood](**LIKELIHOODS[s.likelihood].command_line)
+    )
     own = theirs(s.posterior, classes)
     posterior = own(s.latent) if own else POSTERIORS[s.posterior](s.latent)
     pixels = s.height * s.width
+    levels = likelihood.width(pixels) // pixels
+    if s.net == "conv" and levels != 1:
+        raise BadValue(
+            f"--net conv: expected a --likelihood with one number for a pixel, got {s.likelihood}; "
+            f"use --net mlp",
+            "likelihood",
+        )
     networks = NETS[s.net].make(
         Sizes(
             s.height,
@@ -73,7 +82,7 @@ def model(settings: Settings, classes: Sequence[type] = ()) -> Model:
             s.hidden,
             s.spread,
             heads=2 if posterior is None else posterior.heads,
-            levels=likelihood.width(pixels) // pixels,
+            levels=levels,
         )
     )
     if s.net == "two-layer":

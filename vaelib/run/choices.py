@@ -45,12 +45,6 @@ def _mlp(s: Sizes) -> tuple[nn.Module, ...]:
 
 
 def _conv(s: Sizes) -> tuple[nn.Module, ...]:
-    if s.levels != 1:
-        raise BadValue(
-            f"--net conv: expected a --likelihood with one number for a pixel, got one with "
-            f"{s.levels}; use --net mlp",
-            "likelihood",
-        )
     if (s.height, s.width) != (28, 28) or len(s.hidden) != 1:
         raise BadValue(
             f"--net conv: expected images of 28 x 28 pixels and one --hidden width, got "
@@ -66,9 +60,7 @@ def _conv(s: Sizes) -> tuple[nn.Module, ...]:
 
 def _linear(s: Sizes) -> tuple[nn.Module, ...]:
     if s.hidden:
-        raise BadValue(
-            "--net linear: expected no --hidden; it has no hidden layer", "hidden"
-        )
+        raise BadValue("--net linear: expected no --hidden; it has no hidden layer", "hidden")
     if s.heads != 2:
         raise BadValue(
             f"--net linear: expected a --posterior of two numbers for a latent, got one of "
@@ -113,10 +105,10 @@ LIKELIHOODS = {
 }
 PRIORS: dict[str, Callable[[int, nn.Module, int, int], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none
-    "mixture": lambda latent, encoder, pixels, components: Mixture(latent, components),
-    "vamp": lambda latent, encoder, pixels, components: VampPrior(encoder, pixels, components),
+    "mixture": lambda latent, _encoder, _pixels, components: Mixture(latent, components),
+    "vamp": lambda _latent, encoder, pixels, components: VampPrior(encoder, pixels, components),
 }
-POSTERIORS: dict[str, Callable[[int], Posterior | None]] = {"normal": lambda latent: None}
+POSTERIORS: dict[str, Callable[[int], Posterior | None]] = {"normal": lambda _: None}
 FAMILIES = {
     "likelihood": (Likelihood, LIKELIHOODS),
     "prior": (Prior, PRIORS),
@@ -139,7 +131,7 @@ def theirs(name: str, classes: Sequence[type]) -> type | None:
     return next((cls for cls in classes if cls.__name__ == name), None)
 
 
-def require_classes(classes: Sequence[type]) -> None:
+def require_classes(classes: Sequence[object]) -> None:
     """Raise unless each is of a family, and can be told from all others by its name."""
     families = tuple(family for family, _ in FAMILIES.values())
     taken = {name for _, ours in FAMILIES.values() for name in ours}
@@ -151,5 +143,7 @@ def require_classes(classes: Sequence[type]) -> None:
                 "trust",
             )
         if cls.__name__ in taken:
-            raise BadValue(f"expected classes of different names, got {cls.__name__} twice", "trust")
+            raise BadValue(
+                f"expected classes of different names, got {cls.__name__} twice", "trust"
+            )
         taken.add(cls.__name__)

@@ -43,20 +43,18 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
     """
     folder = Path(folder)
     path = folder / checkpoint.NAME
-    tensors, about = checkpoint.read_run(path)
+    about = checkpoint.read_run(path)[1]
     written = about.get("recipe", {"reason": "the run is older than recipes are"})
+    known = isinstance(written, dict) and "reason" not in written
     # Weights are drawn, and then replaced: torch's own generator is left as it was.
     with torch.random.fork_rng(devices=[]):
-        if "reason" in written and (folder / NAME).exists():
+        if not known and (folder / NAME).exists():
             model = rebuilt(folder, _settings(folder, classes), classes)
         else:
             try:
                 model = recipe.build(written, classes)
             except BadValue as error:
                 raise BadValue(f"{path}: {error}", error.argument) from error
-    kinds = {t.dtype for t in checkpoint.part(tensors, "model.").values() if t.is_floating_point()}
-    if len(kinds) == 1:
-        model.to(kinds.pop())
     checkpoint.load(model, folder)
     its, mine = checkpoint.plain(about["config"]["model"]), checkpoint.describe(model)
     if its != mine and about["versions"].get("torch") == torch.__version__:  # beta, say

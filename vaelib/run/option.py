@@ -35,7 +35,7 @@ class Option:
 
 
 def option(
-    default: Any = None,
+    default: Any = NEVER,
     help: str | None = None,  # noqa: A002
     *,
     group: str = "",
@@ -57,9 +57,7 @@ def option(
         takes: argparse's words for what it takes: ``type``, ``choices``, ``nargs``, … ``choices``
             may be a function of the classes that the user handed over.
     """
-    return field(
-        metadata={"option": Option(default, help, group, says, absent, compared, takes)}
-    )
+    return field(metadata={"option": Option(default, help, group, says, absent, compared, takes)})
 
 
 def options(cls: type) -> dict[str, Option]:
@@ -153,7 +151,7 @@ def class_name(word: str) -> str:
     """A class and the module that has it."""
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", word):
         raise argparse.ArgumentTypeError(
-            f"expected module:Class, mine:Poisson say for the class Poisson of mine.py, got {word!r}"
+            f"expected module:Class, mine:Poisson say for class Poisson of mine.py, got {word!r}"
         )
     return word
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import vaelib
 from vaelib.arguments import BadValue
-from vaelib.run.choices import DATA, FAMILIES, LIKELIHOODS, NETS, POSTERIORS, PRIORS, names, theirs
+from vaelib.run.choices import DATA, FAMILIES, NETS, names, theirs
 from vaelib.run.option import SEED, SIZE, class_name, flag, name, option, options, read, real, whole
 from vaelib.train import checkpoint
 from vaelib.train.step import Compile, Precision
@@ -107,7 +107,6 @@ class Settings:
         "(--trust) is made without arguments",
         group="data",
         choices=names("likelihood"),
-        metavar=f"{{{','.join(LIKELIHOODS)}}}",
     )
     prior: str = option(
         "normal",
@@ -116,7 +115,6 @@ class Settings:
         "with latent",
         group="model",
         choices=names("prior"),
-        metavar=f"{{{','.join(PRIORS)}}}",
     )
     posterior: str = option(
         "normal",
@@ -125,7 +123,6 @@ class Settings:
         group="model",
         absent="normal",
         choices=names("posterior"),
-        metavar=f"{{{','.join(POSTERIORS)}}}",
     )
     components: int = option(
         100,
