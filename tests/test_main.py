@@ -170,7 +170,7 @@ def picture(path):
 
 def test_the_other_commands_of_the_page(here, unchecked, capsys):
     trained()
-    others = [command for command in COMMANDS[3:] if "--resume" not in command]
+    others = [c for c in COMMANDS[3:] if not {"--resume", "--trust"} & set(c)]
     assert len(others) == 4
     for _, _, _, *words in others:
         assert main([*words, *(SMALL if words[0] == "train" else [])]) == 0
@@ -185,12 +185,48 @@ def test_the_other_commands_of_the_page(here, unchecked, capsys):
     assert "means.png: 64 decoder means, which are not samples, of grey" in out
 
 
+def python_of_the_page(word):
+    """The one block of Python with this word in it."""
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if word in c)
+    return code
+
+
 def test_the_python_of_the_page(here):
     trained("run", "--latent", "16", "--hidden", "400", "400", "--epochs", "1")
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names = {}
-    exec(code, names)
+    exec(python_of_the_page("vaelib.load"), names)
     assert names["means"].shape == (4, 64)
+
+
+def test_the_likelihood_of_the_page(here, unchecked, capsys, monkeypatch):
+    """Its file and its three commands; and that the two that read ask for the word."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = python_of_the_page("class Poisson")
+    assert code.count("\n") < 25
+    Path("poisson.py").write_text(code)
+    commands = [command[3:] for command in COMMANDS if "--trust" in command]
+    assert [words[0] for words in commands] == ["train", "evaluate", "sample"]
+    try:
+        for words in commands:
+            assert main([*words, *(SMALL if words[0] == "train" else [])]) == 0
+    finally:
+        sys.modules.pop("poisson", None)
+    out = capsys.readouterr().out
+    assert re.search(r"^ELBO +-\d+\.\d\d$", out, re.MULTILINE)
+    assert "Poisson likelihood" in out
+    drawn = picture("counts/samples.png")
+    assert set(np.unique(drawn)) <= {128} | {round(255 * count / 15) for count in range(16)}
+    for words in commands[1:]:
+        line = error(capsys, *words[:-2])
+        assert line.endswith(f"python -m vaelib {words[0]} counts --trust poisson:Poisson\n")
+    assert "poisson" not in sys.modules
+
+
+def test_more_epochs_of_the_page(here, capsys):
+    trained()
+    (command,) = (c for c in COMMANDS if {"--resume", "--epochs"} <= set(c))
+    assert main(command[3:]) == 0
+    assert "epoch 120 of 120: loss" in capsys.readouterr().out
 
 
 def test_every_option_is_on_its_help_with_default_or_meaning():

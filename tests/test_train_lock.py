@@ -208,8 +208,8 @@ def test_a_run_that_came_and_went_while_a_command_was_prepared_is_left(
 ):
     make = build.model
 
-    def prepare(ours):
-        model = make(ours)
+    def prepare(*asked):
+        model = make(*asked)
         monkeypatch.undo()
         assert command(tmp_path, "--seed", "1") == 0
         return model

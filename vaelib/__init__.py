@@ -7,6 +7,7 @@ Every bound in the package is per datum, in nats, summed over pixels and latent 
 higher is better. The one minus sign, which turns a bound into a loss, stands in ``vae``.
 """
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
@@ -15,7 +16,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """``vaelib.load``, when it is asked for: it needs torch, which takes seconds to import."""
     if name == "load":
-        from vaelib.run import load
-
-        return load
+        return importlib.import_module("vaelib.run").load
     raise AttributeError(f"module 'vaelib' has no attribute {name!r}")

@@ -46,7 +46,7 @@ def rebuildable(cls: C) -> C:
     >>> build(describe(Scale(3.0)), [Scale]).factor
     3.0
     """
-    init = cls.__init__
+    init = cls.__init__  # type: ignore[misc]
 
     @wraps(init)
     def remembering(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ def rebuildable(cls: C) -> C:
             self.__dict__["_made_of"] = (tuple(map(_kept, args)), kept)
         init(self, *args, **kwargs)
 
-    cls.__init__ = remembering
+    cls.__init__ = remembering  # type: ignore[misc]
     return _known(cls)
 
 

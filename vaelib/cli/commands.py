@@ -25,7 +25,7 @@ from vaelib.run.settings import Settings
 from vaelib.train import checkpoint
 from vaelib.train.lock import hold
 from vaelib.train.team import Team
-from vaelib.vae import Model
+from vaelib.vae import VAE
 
 
 def train(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
@@ -140,7 +140,7 @@ def _settings(given: dict[str, Any], images: data.OwnImages) -> Settings:
     return settings.choose(given, n - (build.tenth(n) if "patience" in given else 0), found)
 
 
-def _introduce(ours: Settings, images: data.OwnImages, model: Model) -> None:
+def _introduce(ours: Settings, images: data.OwnImages, model: VAE) -> None:
     weights = sum(p.numel() for p in model.parameters())
     print(
         f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
@@ -237,7 +237,7 @@ def _chunks(
     return rows // batch_size, batch_size
 
 
-def _trained(folder: Path, ours: Settings, device: torch.device, classes: Sequence[type]) -> Model:
+def _trained(folder: Path, ours: Settings, device: torch.device, classes: Sequence[type]) -> VAE:
     """The model of a run, with its weights."""
     if not (folder / checkpoint.NAME).exists():
         raise FileNotFoundError(

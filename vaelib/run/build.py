@@ -11,7 +11,7 @@ from vaelib import data
 from vaelib.arguments import BadValue
 from vaelib.run.choices import DATA, LIKELIHOODS, NETS, POSTERIORS, PRIORS, Sizes, theirs
 from vaelib.run.settings import Settings
-from vaelib.vae import IWAE, VAE, Model, TwoLayerVAE
+from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 
 def images(source: str) -> data.OwnImages:
@@ -50,7 +50,7 @@ def require_held_out(settings: Settings, source: str, test: Tensor) -> None:
         )
 
 
-def model(settings: Settings, classes: Sequence[type] = ()) -> Model:
+def model(settings: Settings, classes: Sequence[type] = ()) -> VAE:
     """The run's model with new weights, from its seed, on the CPU.
 
     Args:

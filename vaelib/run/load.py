@@ -11,7 +11,7 @@ from vaelib.arguments import BadValue
 from vaelib.run import build
 from vaelib.run.settings import NAME, NotTrusted, Settings, read_settings
 from vaelib.train import CheckpointError, checkpoint
-from vaelib.vae import Model
+from vaelib.vae import VAE, Model
 
 
 def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
@@ -47,6 +47,7 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
     written = about.get("recipe", {"reason": "the run is older than recipes are"})
     known = isinstance(written, dict) and "reason" not in written
     # Weights are drawn, and then replaced: torch's own generator is left as it was.
+    model: Model
     with torch.random.fork_rng(devices=[]):
         if not known and (folder / NAME).exists():
             model = rebuilt(folder, _settings(folder, classes), classes)
@@ -74,7 +75,7 @@ def _settings(folder: Path, classes: Sequence[type]) -> Settings:
         raise BadValue(f"{error}; if you trust that code: classes=[{own}]", "classes") from error
 
 
-def rebuilt(folder: Path, settings: Settings, classes: Sequence[type] = ()) -> Model:
+def rebuilt(folder: Path, settings: Settings, classes: Sequence[type] = ()) -> VAE:
     """The model that a folder's settings describe, with new weights."""
     try:
         return build.model(settings, classes)
@@ -84,7 +85,7 @@ def rebuilt(folder: Path, settings: Settings, classes: Sequence[type] = ()) -> M
 
 def trained(
     folder: Path, settings: Settings, classes: Sequence[type] = ()
-) -> tuple[Model, dict[str, Any]]:
+) -> tuple[VAE, dict[str, Any]]:
     """The model that a folder's settings describe, and what its checkpoint says of the run.
 
     Raises:
