@@ -14,6 +14,7 @@ __all__ = [
     "BadType",
     "BadValue",
     "Mistake",
+    "Unable",
     "require_match",
     "require_network",
     "require_number",
@@ -42,6 +43,10 @@ class BadValue(Mistake, ValueError):  # noqa: N818
 
 class BadType(Mistake, TypeError):  # noqa: N818
     """A `Mistake` of the wrong type."""
+
+
+class Unable(Mistake, RuntimeError):  # noqa: N818
+    """A `Mistake` that no look at an argument shows: this machine cannot do what is asked for."""
 
 
 def require_whole(where: str, name: str, value: object, *, least: int) -> None:
