@@ -264,6 +264,7 @@ def test_a_likelihood_of_ours_is_an_option_by_itself():
     assert Gaussian(**Gaussian.command_line).logvar.item() == -2.0
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_finished_run_goes_on_with_more_epochs(here, capsys):
     trained()
     line = told(capsys, "train", "--folder", "run", "--resume", "--epochs", "1")

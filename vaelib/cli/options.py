@@ -172,8 +172,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         "--refine",
         action="store_true",
         help="also give L_K from a better q than the encoder's, improved for each image by itself; "
-        "takes several times as long. For when the table ends in a warning; not for two-layer, "
-        "whose q is no single normal",
+        "takes several times as long. For when the table ends in a warning",
     )
     add(
         "--json",
