@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vaelib.arguments import require_network, require_number, require_sizes, require_whole, shown
+from vaelib.recipe import rebuildable
 
 __all__ = [
     "MLP",
@@ -58,6 +59,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@rebuildable
 class MLP(nn.Sequential):
     """Linear layers with an activation between them, none after the last.
 
@@ -92,6 +94,7 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
+@rebuildable
 class Heads(nn.Module):
     """An encoder of features and linear heads on them: loc, logvar, and more. See `MLPEncoder`."""
 
@@ -130,6 +133,7 @@ class Heads(nn.Module):
         return self.loc(h), self.logvar(h), *more
 
 
+@rebuildable
 class MLPEncoder(Heads):
     """x to (loc, logvar) by an MLP.
 
@@ -171,6 +175,7 @@ class MLPEncoder(Heads):
         )
 
 
+@rebuildable
 class MLPDecoder(MLP):
     """z to the raw parameters of one likelihood per pixel, by an MLP.
 
@@ -201,6 +206,7 @@ class MLPDecoder(MLP):
         self.pixels, self.latent = pixels, latent
 
 
+@rebuildable
 class LinearEncoder(nn.Module):
     """loc is linear in x, and logvar is one vector that does not depend on x.
 
@@ -223,6 +229,7 @@ class LinearEncoder(nn.Module):
         return loc, self.logvar.expand_as(loc)
 
 
+@rebuildable
 class ConvEncoder(Heads):
     """(loc, logvar) of 28 x 28 images, by two strided convolutions and one hidden layer."""
 
@@ -251,6 +258,7 @@ class ConvEncoder(Heads):
         )
 
 
+@rebuildable
 class ConvDecoder(nn.Sequential):
     """z to 28 x 28 raw parameters, the mirror image of `ConvEncoder`."""
 

@@ -21,7 +21,9 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from vaelib.arguments import BadType
 from vaelib.kl import DiagonalNormal, closed_kl
+from vaelib.recipe import rebuildable
 
 __all__ = ["Diagonal", "Posterior", "Raw", "push"]
 
@@ -77,7 +79,7 @@ def push(
         return q.loc + (root @ eps[..., None]).squeeze(-1), normal - stretch
     if type(q) is Independent and type(q.base_dist) is Normal and len(q.event_shape) == 1:
         return q.mean + q.stddev * eps, normal - q.stddev.log().sum(-1)
-    raise TypeError(
+    raise BadType(
         f"push: expected a normal or a TransformedDistribution of one, got {type(q).__name__}; "
         f"give your Posterior a method push(q, eps) that returns z and log q(z)"
     )
@@ -147,12 +149,13 @@ class Posterior(nn.Module):
         """The raw outputs that make q, if it was made by `remembering` or the family can tell."""
         if "raw" in vars(q):
             return cast(Raw, vars(q)["raw"])
-        raise TypeError(
+        raise BadType(
             f"{type(self).__name__}: does not know which raw outputs make a {type(q).__name__}; "
             f"give it a method raw(q), the inverse of forward"
         )
 
 
+@rebuildable
 class Diagonal(Posterior):
     r"""$q(z \mid x) = N(\mu(x), \operatorname{diag}\sigma^2(x))$, of (loc, logvar).
 

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
-from vaelib.arguments import require_network, require_sizes
+from vaelib.arguments import BadType, BadValue, require_network, require_sizes
 from vaelib.draw import draw
 from vaelib.kl import DiagonalNormal
+from vaelib.recipe import rebuildable
 
 __all__ = ["Components", "Fixed", "Mixture", "Prior", "VampPrior"]
 
@@ -102,6 +103,7 @@ class Components(Prior):
         return normals.loc[which] + torch.exp(0.5 * normals.logvar[which]) * eps
 
 
+@rebuildable
 class Fixed(Prior):
     r"""A normal p(z) that is not learned, whose parameters are buffers.
 
@@ -131,25 +133,25 @@ class Fixed(Prior):
         elif isinstance(normal, MultivariateNormal):
             parts = {"loc": normal.loc, "scale_tril": normal.scale_tril}
         else:
-            raise TypeError(
+            raise BadType(
                 f"expected a prior that is a vaelib.kl.DiagonalNormal, a MultivariateNormal or a "
                 f"vaelib.prior.Prior, got {_kind(normal)}; DiagonalNormal(loc, 2 * scale.log()) is "
                 f"a normal with independent dimensions"
             )
         if normal.loc.ndim != 1:
-            raise ValueError(
+            raise BadValue(
                 f"expected one prior for all data, with loc of shape [latent], got "
                 f"{tuple(normal.loc.shape)}; take one row of it"
             )
         for name, tensor in parts.items():
             if tensor.requires_grad:
-                raise ValueError(
+                raise BadValue(
                     f"expected a prior whose parameters are fixed, but its {name} asks for a "
                     f"gradient, and nothing would train it; use {name}.detach(), or "
                     f"vaelib.prior.Mixture(latent, 1), which is learned"
                 )
             if not tensor.isfinite().all():
-                raise ValueError(f"expected a prior with finite parameters, got {name}={tensor}")
+                raise BadValue(f"expected a prior with finite parameters, got {name}={tensor}")
             self.register_buffer(name, tensor.clone())
         self.latent = len(normal.loc)
 
@@ -192,6 +194,7 @@ def _values(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} of SHA-256 {hashlib.sha256(numbers.data).hexdigest()[:16]}"
 
 
+@rebuildable
 class Mixture(Components):
     r"""A mixture whose weights, means and variances are all learned.
 
@@ -226,6 +229,7 @@ class Mixture(Components):
         return f"latent={self.latent}, components={len(self.logits)}"
 
 
+@rebuildable
 class VampPrior(Components):
     r"""The mean of the encoder's posteriors at learned pseudo-inputs $u_c \in [0, 1]$.
 
@@ -260,7 +264,7 @@ class VampPrior(Components):
         require_sizes("VampPrior", pixels=pixels, components=components)
         require_network("VampPrior", "encoder", encoder, "latent")
         if getattr(encoder, "pixels", pixels) != pixels:
-            raise ValueError(
+            raise BadValue(
                 f"VampPrior: expected pseudo-inputs of the encoder's {encoder.pixels} pixels, got "
                 f"pixels={pixels}"
             )

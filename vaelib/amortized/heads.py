@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from vaelib.kl import DiagonalNormal
+from vaelib.recipe import rebuildable
 
 
 @runtime_checkable
@@ -20,6 +21,7 @@ class Simulator(Protocol):
         """n pairs (x, z) of the joint: z from the prior, then x given z."""
 
 
+@rebuildable
 class DiagonalHead(nn.Module):
     r"""From x to $q(z \mid x) = N(\mu(x), \operatorname{diag}\sigma^2(x))$: an encoder as a q.
 
@@ -41,6 +43,7 @@ class DiagonalHead(nn.Module):
         return DiagonalNormal(*self.encoder(x))
 
 
+@rebuildable
 class CholeskyHead(nn.Module):
     r"""From x to a normal with a full covariance: $q(z \mid x) = N(\mu(x), L(x) L(x)^\top)$.
 

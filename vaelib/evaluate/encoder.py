@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vaelib.arguments import BadValue
 from vaelib.nets import evaluation_mode
 from vaelib.vae import Model
 
@@ -97,7 +98,7 @@ def elbo(
     """
     model.require_data(x)
     if len(x) < 2 or samples < 1:
-        raise ValueError(
+        raise BadValue(
             f"evaluate.elbo: expected at least 2 data (for a standard error) and samples ≥ 1, got "
             f"{len(x)} and {samples}"
         )
@@ -168,7 +169,7 @@ def active_units(
     """
     model.require_data(x)
     if len(x) < 2 or samples < 2:
-        raise ValueError(
+        raise BadValue(
             f"active_units: expected at least 2 data for a variance, got {len(x)}, and "
             f"samples ≥ 2, got {samples}"
         )

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaelib.arguments import BadType, BadValue
 from vaelib.evaluate.encoder import require_finite
 from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
@@ -78,13 +79,13 @@ def log_evidence(
     """
     model.require_data(x)
     if min(samples, at_once, batch_size) < 1:
-        raise ValueError(
+        raise BadValue(
             f"log_evidence: expected samples, at_once and batch_size ≥ 1, got {samples}, {at_once} "
             f"and {batch_size}"
         )
     own = None if q is None else proposal(model, "log_evidence").raw(q)
     if own is not None and any(len(t) != len(x) for t in own):
-        raise ValueError(
+        raise BadValue(
             f"log_evidence: expected a q for each of {len(x)} data, got {tuple(own[0].shape)}"
         )
     parts = []
@@ -101,7 +102,7 @@ def log_evidence(
 def proposal(model: Model, where: str) -> Posterior:
     """The family in which a model's q can be moved; raises if there is none."""
     if model.posterior is None:
-        raise TypeError(
+        raise BadType(
             f"{where}: {type(model).__name__} has no posterior in which q could be another; "
             f"compare log_evidence with more samples instead"
         )

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
-from vaelib.arguments import require_sizes
+from vaelib.arguments import BadType, BadValue, require_sizes
 from vaelib.evaluate.encoder import require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
@@ -101,7 +101,7 @@ def grid_log_evidence(
     """
     model.require_data(x)
     if model.latent > 2:
-        raise ValueError(
+        raise BadValue(
             f"grid_log_evidence: expected a model with 1 or 2 latent dimensions, got "
             f"{model.latent}; use log_evidence, and trust to check its proposal"
         )
@@ -109,7 +109,7 @@ def grid_log_evidence(
         points = 200 if model.latent == 2 else 4000
     require_sizes("grid_log_evidence", points=points, batch_size=batch_size)
     if points < 4 or not 0 < extent < math.inf:
-        raise ValueError(
+        raise BadValue(
             f"grid_log_evidence: expected points ≥ 4 and a finite extent > 0, got {points} and "
             f"{extent}"
         )
@@ -128,7 +128,7 @@ def _windows(prior: Distribution, points: int, extent: float) -> list[_Window]:
     if isinstance(prior, DiagonalNormal):
         return [_Window(prior.log_prob, prior.loc, prior.stddev.diag())]
     if not isinstance(prior, MixtureSameFamily):
-        raise TypeError(
+        raise BadType(
             f"grid_log_evidence: expected a prior that is normal or a mixture of normals, to know "
             f"where its mass is, got a {type(prior).__name__}; use log_evidence"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaelib.amortized import climb
+from vaelib.arguments import BadValue
 from vaelib.elbo import importance_weighted_bound
 from vaelib.evaluate.encoder import require_finite
 from vaelib.evaluate.evidence import log_evidence, proposal
@@ -81,7 +82,7 @@ def refined_q(
     posterior = proposal(model, "refined_q")
     model.require_data(x)
     if min(samples, batch_size) < 1:
-        raise ValueError(
+        raise BadValue(
             f"refined_q: expected samples and batch_size ≥ 1, got {samples} and {batch_size}"
         )
     with evaluation_mode(model):
@@ -188,7 +189,7 @@ def trust(
     proposal(model, "trust")
     x = x[:check] if check > 1 else x[:0]
     if len(x) < 2 or not margin > 0:
-        raise ValueError(
+        raise BadValue(
             f"trust: expected check and the number of data ≥ 2 and margin > 0, got check={check}, "
             f"{len(x)} data to check and margin={margin}"
         )

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaelib.arguments import BadValue
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
 from vaelib.evaluate.evidence import log_evidence
 from vaelib.evaluate.grid import grid_log_evidence, has_grid
@@ -192,7 +193,7 @@ def report(
         else:
             models = {"model": models}
     if not models:
-        raise ValueError("report: expected at least one model, got none")
+        raise BadValue("report: expected at least one model, got none")
     for model in models.values():
         require_model(model, "report")
     scores = {}

@@ -9,9 +9,12 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.kl import register_kl
 
+from vaelib.recipe import made_of
+
 __all__ = ["DiagonalNormal", "closed_kl", "kl_normal", "kl_standard_normal"]
 
 
+@made_of("loc", "logvar")
 class DiagonalNormal(Independent):
     r"""A normal with a diagonal covariance: $N(\text{loc}, \operatorname{diag} e^{\text{logvar}})$.
 

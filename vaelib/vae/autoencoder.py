@@ -9,10 +9,12 @@ from torch.distributions import Distribution
 
 from vaelib.arguments import require_network
 from vaelib.likelihood import Likelihood
+from vaelib.recipe import rebuildable
 from vaelib.vae.protocol import Model, called, chosen, require_rows
 from vaelib.vae.vae import require_fit
 
 
+@rebuildable
 class Autoencoder(Model):
     """Two networks and a code between them: no prior, so it does not say where to sample a code.
 

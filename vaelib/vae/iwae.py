@@ -5,15 +5,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
-from vaelib.arguments import require_sizes
+from vaelib.arguments import BadType, BadValue, require_sizes
 from vaelib.elbo import Terms, importance_weighted_bound, importance_weighted_surrogate
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
 from vaelib.posterior import Posterior
 from vaelib.prior import Prior
+from vaelib.recipe import rebuildable
 from vaelib.vae.vae import VAE
 
 
+@rebuildable
 class IWAE(VAE):
     r"""A `VAE` that is trained on the importance-weighted bound of K samples.
 
@@ -78,12 +80,12 @@ class IWAE(VAE):
         name = type(self).__name__
         require_sizes(name, samples=samples)
         if not isinstance(doubly_reparameterized, bool):
-            raise TypeError(
+            raise BadType(
                 f"{name}: expected doubly_reparameterized as True or False, got "
                 f"{doubly_reparameterized!r}"
             )
         if doubly_reparameterized and next(self.posterior.parameters(), None) is not None:
-            raise ValueError(
+            raise BadValue(
                 f"{name}: expected a posterior without weights of its own with "
                 f"doubly_reparameterized=True, got {type(self.posterior).__name__}; leave one out"
             )

@@ -7,14 +7,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
-from vaelib.arguments import require_network
+from vaelib.arguments import BadValue, require_network
 from vaelib.kl import DiagonalNormal
 from vaelib.latent.evidence import require_pair
 from vaelib.likelihood import Likelihood
 from vaelib.prior import Fixed, Prior
+from vaelib.recipe import rebuildable
 from vaelib.vae.protocol import called, chosen, require_data
 
 
+@rebuildable
 class DeepLatentModel(nn.Module):
     r"""$p_\theta(x, z) = p(z)\, p_\theta(x \mid z)$: a prior, a decoder and a likelihood.
 
@@ -55,7 +57,7 @@ class DeepLatentModel(nn.Module):
         if prior is not None:
             self.latent, visible = prior.latent, prior.visible
         if visible != decoder.latent:
-            raise ValueError(
+            raise BadValue(
                 f"expected prior and decoder for one size of z, got {visible} and "
                 f"{decoder.latent}; make the prior for {decoder.latent}"
             )
@@ -132,11 +134,11 @@ class DeepLatentModel(nn.Module):
     def _decoded(self, z: Tensor, c: Tensor | None) -> Tensor:
         """The decoder's output: all numbers of each pixel, in the precision of z."""
         if z.shape[-1] != self.latent:
-            raise ValueError(f"expected z of shape [*batch, {self.latent}], got {tuple(z.shape)}")
+            raise BadValue(f"expected z of shape [*batch, {self.latent}], got {tuple(z.shape)}")
         raw = cast(Tensor, called(self.decoder, z[..., : self._visible], c))
         size = self.likelihood.width(self.pixels)
         if raw.shape[-1] != size:
-            raise ValueError(
+            raise BadValue(
                 f"expected a decoder that returns {self.pixels} pixels x "
                 f"{self.likelihood.per_pixel} numbers for {type(self.likelihood).__name__} = "
                 f"{size}, got {raw.shape[-1]}; choose a decoder of that size"

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelib.arguments import shown
+from vaelib.arguments import BadType, BadValue, shown
 from vaelib.elbo import Terms
 from vaelib.likelihood import Bernoulli, Likelihood
 from vaelib.posterior import Posterior, Raw
@@ -80,7 +80,7 @@ class Model(nn.Module):
         self, x: Tensor, eps: Tensor | None = None, c: Tensor | None = None, *, exact: bool = True
     ) -> Terms:
         """The ELBO's two terms per datum, in nats; with ``exact=False`` the KL at the same z."""
-        raise TypeError(
+        raise BadType(
             f"{type(self).__name__}: has no ELBO and no log-weights; without a prior it is no "
             f"model of x. log_likelihood(x) is what its codes keep of x"
         )
@@ -98,7 +98,7 @@ class Model(nn.Module):
 
     def warm_up(self, weight: float) -> None:
         """Set a factor on the KL in the loss, between 0 and 1."""
-        raise TypeError(
+        raise BadType(
             f"{type(self).__name__}: has no KL in its loss whose weight could rise; use warmup=0"
         )
 
@@ -108,23 +108,23 @@ class Model(nn.Module):
 
     def raw(self, x: Tensor, c: Tensor | None = None) -> Raw:
         """What an encoder says of x, of which the posterior makes q."""
-        raise TypeError(f"{type(self).__name__}: has no encoder that returns the parameters of a q")
+        raise BadType(f"{type(self).__name__}: has no encoder that returns the parameters of a q")
 
     def sample(
         self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """n pairs (x, z), without a gradient."""
-        raise TypeError(f"{type(self).__name__}: has no p(z) to draw from")
+        raise BadType(f"{type(self).__name__}: has no p(z) to draw from")
 
     def log_joint_pairs(self, x: Tensor, z: Tensor) -> Float[Tensor, "batch cells"]:
         """log p(x, z) of every x with every z, in nats."""
-        raise TypeError(f"{type(self).__name__}: has no p(z) and so no p(x, z)")
+        raise BadType(f"{type(self).__name__}: has no p(z) and so no p(x, z)")
 
     def means(
         self, x: Tensor, noise: Callable[[], Tensor]
     ) -> Float[Tensor, "samples batch latent"]:
         """Values whose mean over the first axis estimates the mean of q(z | x)."""
-        raise TypeError(f"{type(self).__name__}: has no q(z | x) whose units could be counted")
+        raise BadType(f"{type(self).__name__}: has no q(z | x) whose units could be counted")
 
     def spread(self) -> Float[Tensor, " latent"]:
         """The variances of p(z), of which an active unit moves a share: 1 unless it says more."""
@@ -143,7 +143,7 @@ class Model(nn.Module):
 def require_model(model: object, where: str) -> None:
     """Raise unless it has what `Model` has."""
     if not isinstance(model, Model):
-        raise TypeError(
+        raise BadType(
             f"{where}: expected a model of vaelib.vae, or a subclass of vaelib.vae.Model, got "
             f"{shown(model) if isinstance(model, type) else type(model).__name__}; a loss of your "
             f"own is trained by vaelib.train.Trainer"
@@ -155,7 +155,7 @@ def chosen(likelihood: Likelihood | None, where: str) -> Likelihood:
     if likelihood is None:
         return Bernoulli()
     if not isinstance(likelihood, Likelihood):
-        raise TypeError(
+        raise BadType(
             f"{where}: expected a likelihood of vaelib.likelihood, Gaussian() say, got "
             f"{likelihood.__name__ if isinstance(likelihood, type) else repr(likelihood)}"
         )
@@ -165,12 +165,12 @@ def chosen(likelihood: Likelihood | None, where: str) -> Likelihood:
 def require_rows(x: Tensor, pixels: int) -> None:
     """What can be checked without reading a value."""
     if not x.is_floating_point():
-        raise TypeError(
+        raise BadType(
             f"expected floating-point data, got {x.dtype}; vaelib.data.binarize turns uint8 pixels "
             f"into what a likelihood takes"
         )
     if x.ndim != 2 or x.shape[1] != pixels or len(x) == 0:
-        raise ValueError(
+        raise BadValue(
             f"expected data of shape [batch, {pixels}] with batch > 0, got {tuple(x.shape)}"
         )
 
@@ -180,7 +180,7 @@ def require_data(x: Tensor, pixels: int, likelihood: Likelihood) -> None:
     require_rows(x, pixels)
     if not likelihood.support.check(x).all():
         found = "NaN" if x.isnan().any() else f"{x.min().item():.3g} … {x.max().item():.3g}"
-        raise ValueError(
+        raise BadValue(
             f"expected data that {type(likelihood).__name__} gives a density to: "
             f"{likelihood.remedy}. Got values {found}"
         )

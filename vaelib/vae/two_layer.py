@@ -13,6 +13,7 @@ from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
 from vaelib.posterior import Diagonal, Raw
 from vaelib.prior import Prior
+from vaelib.recipe import rebuildable
 from vaelib.reparam import reparameterize
 from vaelib.vae.iwae import IWAE
 from vaelib.vae.protocol import called
@@ -59,6 +60,7 @@ class TwoSteps(Distribution):
         return z, self.first.log_prob(first) + given.log_prob(then)
 
 
+@rebuildable
 class HierarchicalPrior(Prior):
     r"""$p(h_2)\, p_\theta(h_1 \mid h_2)$ over $z = (h_1, h_2)$, with $h_2 \sim N(0, I)$.
 
@@ -99,6 +101,7 @@ class HierarchicalPrior(Prior):
         return self._zeros.new_ones(self.latent)
 
 
+@rebuildable
 class HierarchicalPosterior(Diagonal):
     r"""$q_\phi(h_1 \mid x)\, q_\phi(h_2 \mid h_1)$ over $z = (h_1, h_2)$.
 
@@ -140,6 +143,7 @@ class HierarchicalPosterior(Diagonal):
         return super().raw(cast(TwoSteps, q).first)
 
 
+@rebuildable
 class TwoLayerVAE(IWAE):
     r"""Two layers of latent variables: $p(h_2)\, p_\theta(h_1 \mid h_2)\, p_\theta(x \mid h_1)$.
 

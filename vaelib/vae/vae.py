@@ -8,18 +8,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
-from vaelib.arguments import require_match, require_network, require_number
+from vaelib.arguments import BadType, BadValue, require_match, require_network, require_number
 from vaelib.elbo import Terms
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
 from vaelib.posterior import Diagonal, Posterior, Raw
 from vaelib.prior import Prior
+from vaelib.recipe import rebuildable
 from vaelib.vae.model import DeepLatentModel
 from vaelib.vae.protocol import Model, called, require_rows
 
 _DIAGONAL = Diagonal()
 
 
+@rebuildable
 class VAE(DeepLatentModel, Model):
     r"""A `DeepLatentModel` and an encoder $q_\phi(z \mid x)$, trained together on the ELBO.
 
@@ -68,7 +70,7 @@ class VAE(DeepLatentModel, Model):
         require_number(name, "beta", beta, least=0.0)
         self.encoder = encoder
         if posterior is not None and not isinstance(posterior, Posterior):
-            raise TypeError(
+            raise BadType(
                 f"{name}: expected posterior as a vaelib.posterior.Posterior, got {posterior!r}"
             )
         self._posterior = posterior  # None is a diagonal normal, which descriptions do not name
@@ -94,7 +96,7 @@ class VAE(DeepLatentModel, Model):
         require_rows(x, self.pixels)
         raw = cast(Raw, called(self.encoder, x, c))
         if len(raw) != self.posterior.heads:
-            raise ValueError(
+            raise BadValue(
                 f"expected an encoder that returns {self.posterior.heads} tensors, as "
                 f"{type(self.posterior).__name__} has heads, got {len(raw)}; "
                 f"vaelib.nets.MLPEncoder takes heads={self.posterior.heads}"
@@ -230,7 +232,7 @@ class VAE(DeepLatentModel, Model):
     ) -> Terms:
         size = self.posterior.noise_size(self.latent)
         if eps.shape[-1] != size or eps.shape[-2:-1] != x.shape[:1]:
-            raise ValueError(
+            raise BadValue(
                 f"{type(self).__name__}: expected noise of shape [*samples, {len(x)}, {size}], got "
                 f"{tuple(eps.shape)}; model.noise(len(x)) draws it"
             )
