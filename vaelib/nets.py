@@ -15,7 +15,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vaelib.arguments import require_network, require_number, require_sizes, require_whole, shown
+from vaelib.arguments import (
+    BadType,
+    BadValue,
+    require_network,
+    require_number,
+    require_sizes,
+    require_whole,
+    shown,
+)
 from vaelib.recipe import rebuildable
 
 __all__ = [
@@ -34,15 +42,18 @@ def _require_layers(
 ) -> Sequence[int]:
     """The widths of layers, if that is what they are, and the activation is one to make."""
     if isinstance(widths, str) or not isinstance(widths, Sequence):
-        raise TypeError(
-            f"{where}: expected {name} as a sequence of widths, (400, 400) say, got {shown(widths)}"
+        raise BadType(
+            f"{where}: expected {name} as a sequence of widths, (400, 400) say, got "
+            f"{shown(widths)}",
+            name,
         )
     for number, width in enumerate(widths):
         require_sizes(where, **{f"{name}[{number}]": width})
     if isinstance(activation, nn.Module) or not callable(activation):
-        raise TypeError(
+        raise BadType(
             f"{where}: expected activation as a class, torch.nn.Tanh say, got "
-            f"{shown(activation)}; each layer makes one of its own"
+            f"{shown(activation)}; each layer makes one of its own",
+            "activation",
         )
     return widths
 
@@ -84,9 +95,10 @@ class MLP(nn.Sequential):
     ) -> None:
         sizes = _require_layers(type(self).__name__, sizes, activation, name="sizes")
         if len(sizes) < 2:
-            raise ValueError(
+            raise BadValue(
                 f"{type(self).__name__}: expected the sizes of input and output at least, got "
-                f"{tuple(sizes)}"
+                f"{tuple(sizes)}",
+                "sizes",
             )
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):

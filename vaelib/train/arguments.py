@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaelib.arguments import require_whole
+from vaelib.arguments import BadType, BadValue, require_whole
 from vaelib.vae import require_model
 
 
@@ -22,17 +22,19 @@ def whole(name: str, value: Any, least: int, *, where: str = "fit") -> int:
 def positive(name: str, value: Any, most: float = math.inf, *, where: str = "fit") -> float:
     """A real number above 0, NumPy's too."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{where}: expected {name} as a number > 0, got {value!r}")
+        raise BadType(f"{where}: expected {name} as a number > 0, got {value!r}", name)
     value = float(value)
     if not 0 < value <= most:  # NaN is not
-        raise ValueError(f"{where}: expected {name} > 0 and no more than {most:.3g}, got {value}")
+        raise BadValue(
+            f"{where}: expected {name} > 0 and no more than {most:.3g}, got {value}", name
+        )
     return value
 
 
 def require_kind(name: str, value: Any, kind: Any, what: str, *, where: str = "fit") -> None:
     """Raise unless a value is of a type; says what it should be."""
     if not isinstance(value, kind):
-        raise TypeError(f"{where}: expected {name} to be {what}, got {type(value).__name__}")
+        raise BadType(f"{where}: expected {name} to be {what}, got {type(value).__name__}", name)
 
 
 def require_generator(generator: Any, device: torch.device, *, where: str = "fit") -> None:
@@ -40,7 +42,7 @@ def require_generator(generator: Any, device: torch.device, *, where: str = "fit
     what = "a generator, as torch.Generator().manual_seed(0)"
     require_kind("generator", generator, torch.Generator, what, where=where)
     if generator.device.type != device.type:
-        raise ValueError(
+        raise BadValue(
             f"{where}: expected a generator on the model's device, {device}, got one on "
             f"{generator.device}; use torch.Generator({device.type!r})"
         )
@@ -49,7 +51,9 @@ def require_generator(generator: Any, device: torch.device, *, where: str = "fit
 def require_callbacks(callbacks: Sequence[Callable]) -> None:
     """Raise unless each can be called."""
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
-        raise TypeError(f"fit: expected callbacks as a list of functions, got {callbacks!r}")
+        raise BadType(
+            f"fit: expected callbacks as a list of functions, got {callbacks!r}", "callbacks"
+        )
 
 
 def require_folder(folder: str | Path | None) -> None:
@@ -58,7 +62,9 @@ def require_folder(folder: str | Path | None) -> None:
         return
     require_kind("folder", folder, (str, Path), "a str or a Path")
     if not str(folder).strip():
-        raise ValueError(f"fit: expected folder as a name, got {str(folder)!r}; '.' is this one")
+        raise BadValue(
+            f"fit: expected folder as a name, got {str(folder)!r}; '.' is this one", "folder"
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -66,7 +72,7 @@ def device_of(model: nn.Module) -> torch.device:
     require_model(model, "fit")
     trained = next((p for p in model.parameters() if p.requires_grad), None)
     if trained is None:
-        raise ValueError(
+        raise BadValue(
             f"fit: {type(model).__name__} has nothing to train: "
             f"{len(list(model.parameters()))} parameters, none of which requires a gradient; "
             f"model.requires_grad_() thaws a frozen model"

@@ -21,9 +21,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from vaelib.arguments import BadValue
 from vaelib.files import remedy as remedy
 from vaelib.files import replace as replace
-from vaelib.arguments import BadValue
 
 FORMAT = "vaelib checkpoint 1"
 NAME = "checkpoint.safetensors"

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from vaelib.arguments import Unable
+
 
 class Recorded:
     """All that a function does on the GPU, to be done again on other contents of its arguments.
@@ -56,11 +58,12 @@ class Recorded:
                 self.result = function(*self.inputs)
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
-            raise RuntimeError(
+            raise Unable(
                 f"{where}: compile='cuda-graph': torch could not record the step ({first}). "
                 f"Neither the model nor its noise may read a number back from the GPU, as .item(), "
                 f".cpu() and `if` do, or draw from a generator of its own. compile=True trains "
-                f"without"
+                f"without",
+                "compile",
             ) from error
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelib.arguments import BadType, BadValue
 from vaelib.data import Binarization, binarize
 from vaelib.likelihood import Likelihood
 from vaelib.nets import evaluation_mode
@@ -67,10 +68,10 @@ def require_pixels(pixels: Any, name: str) -> None:
     """Raise unless these are images."""
     require_kind(name, pixels, Pixels, "a torch tensor or a NumPy array")
     if str(pixels.dtype).removeprefix("torch.") != "uint8":
-        raise TypeError(f"fit: expected {name} as uint8 from 0 to 255, got {pixels.dtype}")
+        raise BadType(f"fit: expected {name} as uint8 from 0 to 255, got {pixels.dtype}", name)
     if pixels.ndim != 2 or 0 in pixels.shape:
-        raise ValueError(
-            f"fit: expected {name} of shape [n, pixel] with n > 0, got {tuple(pixels.shape)}"
+        raise BadValue(
+            f"fit: expected {name} of shape [n, pixel] with n > 0, got {tuple(pixels.shape)}", name
         )
 
 
@@ -96,16 +97,17 @@ def preparation(
 ) -> tuple[Prepare, str]:
     """How pixels become data, and its name. Raises if the likelihood is not for what it makes."""
     if binarization is not None and binarization not in get_args(Binarization):
-        raise ValueError(
+        raise BadValue(
             f"fit: expected binarization one of {get_args(Binarization)} or None, got "
-            f"{binarization!r}"
+            f"{binarization!r}",
+            "binarization",
         )
     name = type(likelihood).__name__
     if binarization is None:
         some = next(pieces(pixels, 100)).to(device)
         x = likelihood.prepare(some, generator=torch.Generator(device))
         if not likelihood.support.check(x).all():
-            raise ValueError(
+            raise BadValue(
                 f"fit: {name}.prepare makes values from {x.min():.3g} to {x.max():.3g}, and it "
                 f"gives a density to {likelihood.remedy}; set {name}.binarization, or write its "
                 f"prepare"
@@ -117,10 +119,11 @@ def preparation(
     else:
         fits = bool(likelihood.support.check(_values(pixels).float() / 255).all())
     if not fits:
-        raise ValueError(
+        raise BadValue(
             f"fit: binarization={binarization!r} does not fit {name}, which takes "
             f"{likelihood.remedy}. Leave binarization out, so that the likelihood prepares the "
-            f"pixels, or choose a likelihood for what {binarization!r} makes"
+            f"pixels, or choose a likelihood for what {binarization!r} makes",
+            "binarization",
         )
     return partial(binarize, how=binarization), binarization
 

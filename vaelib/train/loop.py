@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vaelib.arguments import BadValue
 from vaelib.data import Binarization
 from vaelib.train import arguments, checkpoint
 from vaelib.train.arguments import positive, require_kind, whole
@@ -155,9 +156,10 @@ def fit(
     lr = positive("lr", lr, most=sys.float_info.max)
     warmup = whole("warmup", warmup, 0)
     if warmup > epochs:
-        raise ValueError(
+        raise BadValue(
             f"fit: expected warmup ≤ epochs, got {warmup} > {epochs}: the KL would never have its "
-            f"whole weight"
+            f"whole weight",
+            "warmup",
         )
     if warmup:
         model.warm_up(1.0)  # raises unless it can
@@ -171,14 +173,19 @@ def fit(
     if validation is not None:
         require_pixels(validation, "validation")
         if validation.shape[1] != pixels.shape[1]:
-            raise ValueError(
+            raise BadValue(
                 f"fit: expected validation with {pixels.shape[1]} pixels an image, as pixels has, "
-                f"got {validation.shape[1]}"
+                f"got {validation.shape[1]}",
+                "validation",
             )
     elif patience is not None:
-        raise ValueError("fit: patience needs validation=, held-out images to be measured on")
+        raise BadValue(
+            "fit: patience needs validation=, held-out images to be measured on", "patience"
+        )
     if folder is None and (resume or save_every):
-        raise ValueError("fit: resume and save_every need folder=, where the checkpoint lies")
+        raise BadValue(
+            "fit: resume and save_every need folder=, where the checkpoint lies", "folder"
+        )
     if generator is None:
         generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
     arguments.require_generator(generator, device)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vaelib import recipe
 from vaelib.files import versions as _versions
 from vaelib.train import checkpoint
 from vaelib.train.batches import Batches
@@ -98,6 +99,7 @@ class Run:
             "finished": self.finished,
             "went_on": self.went_on,
             "versions": _versions(),
+            "recipe": recipe.describe(self.trainer.module),
         }
         checkpoint.save(self.path, tensors, about)
         self._write_history(self.path)

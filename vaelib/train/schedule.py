@@ -4,6 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable
 
+from vaelib.arguments import BadType, BadValue
+
 Schedule = Callable[[float], float]
 
 
@@ -33,18 +35,23 @@ def factors(schedule: Schedule, steps: int) -> str:
     The name alone would not do: all lambdas have the same. Of long runs it is 10,000 values.
     """
     if not callable(schedule):
-        raise TypeError(f"fit: expected schedule as a function of a share, got {schedule!r}")
+        raise BadType(
+            f"fit: expected schedule as a function of a share, got {schedule!r}", "schedule"
+        )
     values = []
     for done in range(0, steps, math.ceil(steps / 10_000)):
         value = schedule(done / steps)
         try:
             values.append(float(value))
         except (TypeError, ValueError):
-            raise TypeError(f"fit: expected schedule to return a number, got {value!r}") from None
+            raise BadType(
+                f"fit: expected schedule to return a number, got {value!r}", "schedule"
+            ) from None
         if not 0 <= values[-1] < math.inf:
-            raise ValueError(
+            raise BadValue(
                 f"fit: expected schedule to return a finite factor ≥ 0, got {value} at the share "
-                f"{done / steps:.3g} of all steps"
+                f"{done / steps:.3g} of all steps",
+                "schedule",
             )
     # Nine digits: the last ones of a cosine may be others on another machine.
     digest = hashlib.sha256(" ".join(f"{v:.9g}" for v in values).encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from vaelib.arguments import BadValue, Unable
 from vaelib.train import private
 
 Precision = Literal["float32", "bfloat16"]
@@ -56,10 +57,11 @@ class Compiled(nn.Module):
         try:
             return self.full(x, *more)
         except private.compiler_errors() as error:
-            raise RuntimeError(
+            raise Unable(
                 f"{self.where}: compile={self.how!r}: torch could not compile this model "
                 f"({_cause(error)}). On a CPU it needs a C++ compiler (Debian: apt install g++ "
-                f"python3-dev). compile=False trains without"
+                f"python3-dev). compile=False trains without",
+                "compile",
             ) from error
 
 
@@ -73,14 +75,16 @@ def _cause(error: Exception) -> str:
 def require_precision(where: str, precision: Precision, device: torch.device) -> None:
     """Raise unless the device computes in it, and fast."""
     if precision not in get_args(Precision):
-        raise ValueError(
-            f"{where}: expected precision one of {get_args(Precision)}, got {precision!r}"
+        raise BadValue(
+            f"{where}: expected precision one of {get_args(Precision)}, got {precision!r}",
+            "precision",
         )
     if precision == "bfloat16" and not _has_bfloat16(device):
-        raise ValueError(
+        raise BadValue(
             f"{where}: precision='bfloat16' needs hardware for it (a CPU with AVX512-BF16 or AMX, "
             f"a CUDA GPU of compute capability 8.0), and {device.type} here has none: emulated, it "
-            f"takes longer than float32. Use precision='float32'"
+            f"takes longer than float32. Use precision='float32'",
+            "precision",
         )
 
 
@@ -99,14 +103,18 @@ def require_compile(
 ) -> None:
     """Raise unless a step can run like that there."""
     if compile not in get_args(Compile):
-        raise ValueError(f"{where}: expected compile one of {get_args(Compile)}, got {compile!r}")
+        raise BadValue(
+            f"{where}: expected compile one of {get_args(Compile)}, got {compile!r}", "compile"
+        )
     if compile == "cuda-graph" and device.type != "cuda":
-        raise ValueError(
+        raise BadValue(
             f"{where}: compile='cuda-graph' records a CUDA graph, and the model is on "
-            f"{device.type}. Use compile=True, or model.to('cuda') where there is a GPU"
+            f"{device.type}. Use compile=True, or model.to('cuda') where there is a GPU",
+            "compile",
         )
     if compile == "cuda-graph" and processes > 1:
-        raise ValueError(
+        raise BadValue(
             f"{where}: compile='cuda-graph' records the step of one process, and {processes} share "
-            f"this one. Use compile=True, or one process"
+            f"this one. Use compile=True, or one process",
+            "compile",
         )

@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from vaelib.arguments import BadValue
+
 T = TypeVar("T")
 
 
@@ -50,10 +52,11 @@ class Team:
     def require_rows(self, batch_size: int, last: int) -> None:
         """Raise unless each process gets a row of each batch."""
         if min(batch_size, last) < self.size:
-            raise ValueError(
+            raise BadValue(
                 f"fit: expected at least one image per process in each batch, got {self.size} "
                 f"processes and a batch of {min(batch_size, last)}; choose another batch_size, so "
-                f"that the last batch of an epoch is large enough"
+                f"that the last batch of an epoch is large enough",
+                "batch_size",
             )
 
     def share(self, batch: list[Tensor]) -> list[Tensor]:
@@ -65,7 +68,7 @@ class Team:
         if self.size == 1:
             return batch
         if batch[0].ndim != 2 or any(t.ndim < 2 or t.shape[-2] != len(batch[0]) for t in batch):
-            raise ValueError(
+            raise BadValue(
                 f"several processes share batches by their rows: expected data [n, k] and noise "
                 f"[*samples, n, k], got {[tuple(t.shape) for t in batch]}; flatten pictures, and "
                 f"let the loss give them their shape"

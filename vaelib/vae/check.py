@@ -70,11 +70,11 @@ def check_model(
         if not model.likelihood.support.check(x).all():
             faults.append("likelihood: prepare makes values outside its support")
     x = x[:8].float()
-    faults += _precision(model, x, generator)
+    faults.extend(_precision(model, x, generator))
     model, x = model.double(), x.double()
     for part in (_likelihood, _posterior, _gradient):
         try:
-            faults += part(model, x, generator)
+            faults.extend(part(model, x, generator))
         except (RuntimeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
             faults.append(f"{part.__name__.strip('_')}: {type(error).__name__}: {error}")
     if faults:
