@@ -1,7 +1,7 @@
 """KL divergences between normals in closed form, and the family that every encoder returns."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -174,20 +174,12 @@ def _kl_full_full(q: MultivariateNormal, p: MultivariateNormal) -> Tensor:
     return 0.5 * (squared - q.event_shape[0]) + log_ratio
 
 
-_CLOSED: dict[tuple[type, type], Callable[..., Tensor]] = {
-    (DiagonalNormal, DiagonalNormal): _kl_diagonal_normal,
-    (DiagonalNormal, MultivariateNormal): _kl_diagonal_full,
-    (MultivariateNormal, DiagonalNormal): _kl_full_diagonal,
-    (MultivariateNormal, MultivariateNormal): _kl_full_full,
-}
-
-
 def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
     r"""$\mathrm{KL}(q \,\|\, p)$ of two normals, in closed form; None of any other pair.
 
     The two must be of these classes themselves. A subclass may have another density, and torch's
     ``kl_divergence`` would give it the formula of the class that it comes from. And that function's
-    search for a formula cannot be compiled; this look-up can.
+    search for a formula cannot be compiled; these questions can.
 
     Args:
         q, p: over one space; batch shapes that broadcast.
@@ -202,8 +194,15 @@ def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
     >>> closed_kl(q, DiagonalNormal(torch.zeros(1), torch.zeros(1)))
     tensor([0.5000, 0.5000, 0.5000])
     """
-    formula = _CLOSED.get((type(q), type(p)))
-    return None if formula is None else formula(q, p)
+    if type(q) is DiagonalNormal and type(p) is DiagonalNormal:
+        return _kl_diagonal_normal(q, p)
+    if type(q) is DiagonalNormal and type(p) is MultivariateNormal:
+        return _kl_diagonal_full(q, p)
+    if type(q) is MultivariateNormal and type(p) is DiagonalNormal:
+        return _kl_full_diagonal(q, p)
+    if type(q) is MultivariateNormal and type(p) is MultivariateNormal:
+        return _kl_full_full(q, p)
+    return None
 
 
 def _require_same_size(q: Distribution, p: Distribution) -> None:
