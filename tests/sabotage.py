@@ -811,7 +811,7 @@ BUGS = [
     Bug(
         "trainer: a loss looks as if its step had been done",
         "vaelib/train/trainer.py",
-        swap("return loss / (1 - self.failed)", "return loss"),
+        swap("return loss + self.poison", "return loss"),
         unit("trainer::test_a_step_whose_loss_is_not_finite_changes_nothing_nor_does_any_after_it"),
         "nor_does_any_after_it",
     ),
@@ -936,7 +936,7 @@ BUGS = [
     Bug(
         "graph: recording a step trains",
         "vaelib/train/trainer.py",
-        swap("self.failed.fill_(1)", "self.failed.fill_(0)"),
+        swap("self.poison.fill_(torch.nan)", "self.poison.fill_(0)"),
         unit("device::test_recording_a_step_leaves_no_trace"),
         "test_recording_a_step",
     ),

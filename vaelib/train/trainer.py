@@ -35,10 +35,8 @@ class Trainer:
     number is read back: ask `require_finite` once in a while.
 
     That is decided on the device by fused optimizers (``fused=True`` of Adam, AdamW, SGD and
-    Adagrad). Any other has to be asked whether to step, for which the processor waits for the
-    device at each step. That costs nothing on a CPU (below 1 % of a chapter's step); a GPU then
-    stands idle while the next step's kernels are started, which doubles the time of a small network
-    and is not felt with one that computes for longer than that.
+    Adagrad). For any other a number is read at each step: 2 µs on a CPU; on a GPU the processor
+    waits until the gradient is computed, and starts no kernel meanwhile.
 
     In processes that were started by ``torchrun`` and have called `join`, all are given the same
     whole batches, of which each takes some rows, and gradients are averaged by
@@ -128,6 +126,7 @@ class Trainer:
             loss = Compiled(loss, rows, compile, self.where)
         self.loss = self.team.wrap(loss)
         self.failed = torch.zeros((), device=self.device)
+        self.poison = torch.zeros((), device=self.device)  # 0, and NaN from the same step on
         self.refuses = private.skip_updates_while(optimizer, self.failed)
         self.recorded: Recorded | None = None
         self.steps = 0
@@ -188,10 +187,11 @@ class Trainer:
         if self.clip is not None:
             # With a gradient that is not finite the loss counts as not finite either.
             loss = loss + 0 * nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        torch.maximum(self.failed, (~loss.isfinite()).to(self.failed.dtype), out=self.failed)
+        self.poison.add_(0 * loss)
+        torch.ne(self.poison, self.poison, out=self.failed)
         if self.refuses or not self.failed:
             self.optimizer.step()
-        return loss / (1 - self.failed)  # no loss may look as if its step had been done
+        return loss + self.poison  # no loss may look as if its step had been done
 
     def require_finite(self) -> None:
         """Read whether all steps were done, once an epoch say.
@@ -274,7 +274,7 @@ class Trainer:
         return state.collect(self.module, self.optimizer, self.generator)
 
     def set_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
-        """Put it back; raises unless all of it fits. Of CheckpointError see `load`."""
+        """Put back what `state` gave and ``path``, named in errors, held; raises unless all fits."""
         state.restore(self.module, self.optimizer, self.generator, tensors, path)
 
     def _rates(self) -> list[float | Tensor]:
@@ -303,9 +303,9 @@ class Trainer:
 
     def _record(self, inputs: Sequence[Tensor]) -> Recorded:
         """The update as a CUDA graph, made without a trace in weights, moments or generators."""
-        kept = [(t, t.clone()) for t in (self.failed, *self.module.buffers())]
+        kept = [(t, t.clone()) for t in (self.failed, self.poison, *self.module.buffers())]
         before = None if self.generator is None else self.generator.get_state()
-        self.failed.fill_(1)  # the optimizer makes its moments, where they will stay: zeros
+        self.poison.fill_(torch.nan)  # the optimizer makes its moments, where they will stay: zeros
         try:
             with fork_rng(self.device):
                 return Recorded(self._update, inputs, self.generator, self.where)
