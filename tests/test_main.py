@@ -268,6 +268,11 @@ CHOICES = [
     "--net mlp --hidden 8 --likelihood categorical",
     "--net two-layer --hidden 8 7 --iwae 2",
 ]
+CHOICES += [  # a new likelihood is tried without a line here
+    f"--net mlp --hidden 8 --likelihood {name}"
+    for name in choices.LIKELIHOODS
+    if f"--likelihood {name}" not in " ".join(CHOICES)
+]
 
 
 def test_each_choice_is_tried():
