@@ -50,6 +50,7 @@ class Run:
     ) -> None:
         self.trainer, self.batches, self.config = trainer, batches, config
         self.path = None if folder is None else Path(folder) / checkpoint.NAME
+        self.recipe = recipe.describe(trainer.module)
         self.history: list[Epoch] = []
         self.losses = torch.zeros(len(batches), device=trainer.device)
         self.seconds = 0.0
@@ -99,7 +100,7 @@ class Run:
             "finished": self.finished,
             "went_on": self.went_on,
             "versions": _versions(),
-            "recipe": recipe.describe(self.trainer.module),
+            "recipe": self.recipe,
         }
         checkpoint.save(self.path, tensors, about)
         self._write_history(self.path)

@@ -109,7 +109,7 @@ def require_compile(
     if compile == "cuda-graph" and device.type != "cuda":
         raise BadValue(
             f"{where}: compile='cuda-graph' records a CUDA graph, and the model is on "
-            f"{device.type}. Use compile=True, or model.to('cuda') where there is a GPU",
+            f"{device.type}. Use compile=True, or a model on a GPU, where there is one",
             "compile",
         )
     if compile == "cuda-graph" and processes > 1:
