@@ -1,11 +1,11 @@
-# make book | test | serve | notebooks | learner | grade | repo | sabotage | soak | bench | lint | clean
+# make book | test | serve | notebooks | chapter | readme | learner | grade | repo | sabotage | soak | bench | lint | clean
 #
 # Every target sets itself up first: .ci/setup makes .venv, once. Paths are relative, so that the
 # clone may lie anywhere, in a folder with a space too.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help setup book test soak serve notebooks learner grade repo sabotage bench lint clean
+.PHONY: help setup book test soak serve notebooks chapter readme learner grade repo sabotage bench lint clean
 
 # libgomp's waiting threads fight for the cores with any other process; a short spin avoids it.
 export GOMP_SPINCOUNT ?= 1000
@@ -20,6 +20,8 @@ help:
 	@echo "make soak      the tests that take longer"
 	@echo "make sabotage  plant known bugs, one at a time, and see make test's checks fail"
 	@echo "make notebooks run the chapters in order and store their outputs (ONLY=vae for one)"
+	@echo "make chapter NAME=flows   write the frame of a new chapter: notebook, module, exercise, tests"
+	@echo "make readme    write README's table of chapters from the notebooks"
 	@echo "make learner   write learner/: the chapters without solutions, for Colab"
 	@echo "make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]   marks and feedback"
 	@echo "make repo URL=https://github.com/…   set the address that Colab buttons open"
@@ -47,6 +49,12 @@ sabotage: setup
 
 notebooks: setup
 	@$(VENV)/python .ci/notebooks.py $(ONLY)
+
+chapter: setup
+	@$(VENV)/python .ci/chapter.py "$(NAME)"
+
+readme: setup
+	@$(VENV)/python book/chapters.py
 
 learner: setup
 	@$(VENV)/python grading/learner.py

@@ -19,18 +19,21 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
+from chapters import ROOT, chapters
+
 RESULTS = ROOT / "_build" / "results"
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 # jaxtyping's import hook switches beartype on for every function of the package.
 TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 # Chapters that train for minutes run beside the others.
-VAE, TRAIN = (ROOT / "book" / f"{name}.ipynb" for name in ("vae", "train"))
-SHORT = sorted(set((ROOT / "book").glob("*.ipynb")) - {VAE, TRAIN})
+SLOW = {f"nbval-{chapter.name}": [chapter.path] for chapter in chapters() if chapter.slow}
+NBVAL = SLOW | {"nbval": [chapter.path for chapter in chapters() if not chapter.slow]}
 # What nbval may rewrite before it compares: addresses, and nothing else.
 SANITIZE = ROOT / "tests" / "nbval.cfg"
 
@@ -83,10 +86,10 @@ def unit(paths: list[str]) -> Result:
     return pytest("unit", *TYPED, "--ignore=tests/browser", "-m", "not soak", *(paths or ["tests"]))
 
 
-def nbval(name: str, chapters: list[Path], paths: list[str]) -> Result:
+def nbval(name: str, paths: list[str]) -> Result:
     options = ["--nbval", f"--nbval-sanitize-with={SANITIZE}", "--nbval-cell-timeout=300"]
     # pyproject turns warnings of our own tests into errors; nbval's are not ours.
-    return pytest(name, *options, "-W", "ignore", *(paths or chapters))
+    return pytest(name, *options, "-W", "ignore", *(paths or NBVAL[name]))
 
 
 def spelling(paths: list[str]) -> Result:
@@ -115,9 +118,7 @@ CHECKS = {
     "spelling": spelling,
     "unit": unit,
     "doctest": lambda _: pytest("doctest", "--doctest-modules", "vaelib"),
-    "nbval": lambda paths: nbval("nbval", SHORT, paths),
-    "nbval-vae": lambda paths: nbval("nbval-vae", [VAE], paths),
-    "nbval-train": lambda paths: nbval("nbval-train", [TRAIN], paths),
+    **{name: partial(nbval, name) for name in NBVAL},
     "book": lambda _: tool(sys.executable, ".ci/book.py"),
     "site": lambda paths: pytest("site", "-m", "not soak", *(paths or ["tests/browser"])),
 }
@@ -129,7 +130,8 @@ SOAK = {
 
 # These run two at a time, on one core each: threads of torch would fight for the same ones.
 LANES = (
-    *(("unit",), ("book", "site"), ("nbval-vae",), ("nbval",), ("nbval-train",)),
+    *(("unit",), ("book", "site")),
+    *((name,) for name in NBVAL),
     *(("mypy",), ("doctest",)),
 )
 TOGETHER = threading.Event()

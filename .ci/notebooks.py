@@ -9,34 +9,26 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
+from chapters import ROOT, chapters
+
+KEPT_METADATA = {"chapter", "widgets"}
 KEPT_CELL_METADATA = {"tags", "mystnb", "nbgrader", "slideshow"}
-
-
-def chapters() -> list[Path]:
-    """The notebooks of the table of contents, in its order."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    files = [toc["root"]]
-    for part in toc.get("parts", [toc]):
-        files += [chapter["file"] for chapter in part["chapters"]]
-    return [path for name in files if (path := ROOT / f"{name}.ipynb").exists()]
 
 
 def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what no reader sees and every run changes; number the cells."""
     notebook = name_widgets(notebook)
-    widgets = notebook.metadata.get("widgets")
+    kept = {key: notebook.metadata[key] for key in KEPT_METADATA & notebook.metadata.keys()}
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }
+        | kept
     )
-    if widgets:
-        notebook.metadata["widgets"] = widgets
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
@@ -69,12 +61,11 @@ def merge_streams(outputs: list) -> list:
 
 
 def main(names: list[str]) -> int:
-    paths = [p for p in chapters() if not names or p.stem in names]
-    unknown = set(names) - {p.stem for p in paths}
+    unknown = set(names) - {chapter.name for chapter in chapters()}
     if unknown:
         print(f"no chapter named {', '.join(sorted(unknown))} in _toc.yml")
         return 2
-    for path in paths:
+    for path in [chapter.path for chapter in chapters() if not names or chapter.name in names]:
         start = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
         # store_widget_state keeps figures alive on the static page.

@@ -410,7 +410,7 @@ class Ask(NbGraderPreprocessor):
                 whole = cell.source not in known  # written or changed by the learner
                 cells.append({"index": index, "source": cell.source, "whole": whole})
         job = {"cells": cells, "exercises": list(graded.values()), "seed": self.seed}
-        names = [chapter.stem for chapter in chapters()]
+        names = [chapter.name for chapter in chapters()]
         number = int(resources["nbgrader"]["student"]) * len(names) + names.index(path.stem)
         lines = run_apart(job, self.how, self.limits, FIRST_USER + 1 + number)
         shown = {cell["index"]: nb.cells[cell["index"]] for cell in cells}
@@ -488,7 +488,7 @@ def grade(
 ) -> list[dict[str, Any]]:
     """Grade every submission; write grades.csv and feedback/ into a folder; return the rows."""
     torch.set_num_threads(1)  # threads of a parent are not there in its forks
-    paths = [p for p in chapters() if not only or p.stem in only]
+    paths = [c.path for c in chapters() if not only or c.name in only]
     into.mkdir(parents=True, exist_ok=True)
     into.chmod(0o700)
     with tempfile.TemporaryDirectory() as private, closed(submitted):  # 0700, the gradebook's home
@@ -583,7 +583,7 @@ def _marks(
 
 
 def _order(notebook: Any) -> int:
-    return [p.stem for p in chapters()].index(notebook.name)
+    return [c.name for c in chapters()].index(notebook.name)
 
 
 def main() -> int:
@@ -596,9 +596,10 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=ROOT / "graded")
     parser.add_argument("--isolation", choices=["none"], default=None)
     options = parser.parse_args()
-    unknown = set(options.chapter) - {p.stem for p in chapters()}
+    names = [c.name for c in chapters()]
+    unknown = set(options.chapter) - {*names}
     if unknown:
-        parser.error(f"no chapter {sorted(unknown)}; there are {[p.stem for p in chapters()]}")
+        parser.error(f"no chapter {sorted(unknown)}; there are {names}")
     submitted = Path(options.submitted)
     if not options.submitted or not submitted.is_dir():
         parser.error(

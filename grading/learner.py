@@ -27,7 +27,9 @@ from traitlets.config import Config
 # nbgrader starts alembic by its bare name: that of this environment, activated or not.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
+from chapters import ROOT, chapters
+
 RELEASE = ROOT / "learner" / "book"
 ASSIGNMENT = "book"  # one assignment, a notebook for each chapter: the paths are those of the book
 
@@ -46,13 +48,6 @@ WELCOME = """\
 *This is the learner's copy of a chapter: everything runs, and the exercises near the end are \
 yours to fill in. Each is followed by a cell that checks it. Until you write something, that cell \
 says "not attempted".*"""
-
-
-def chapters() -> list[Path]:
-    """The chapters' notebooks, in the order of the table of contents."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    files = [c["file"] for part in toc["parts"] for c in part["chapters"]]
-    return [path for f in files if (path := ROOT / f"{f}.ipynb").exists()]
 
 
 def repository() -> str:
@@ -123,7 +118,7 @@ def plain(text: str, chapter: str, cited: list[str]) -> str:
     text = re.sub(r"\{cite:([pt])\}`([^`]+)`", lambda m: _cite(m[1], m[2], cited), text)
     text = re.sub(r"\{term\}`([^`<]+?)(?: *<[^`]*>)?`", r"\1", text)
     text = re.sub(r"\{py:\w+\}`~?([^`]+)`", r"`\1`", text)
-    stems = "|".join(path.stem for path in chapters())
+    stems = "|".join(chapter.name for chapter in chapters())
     text = re.sub(rf"\]\(((?:{stems})-[\w-]+)\)", lambda m: _link(m[1], chapter), text)
     text = re.sub(r"\[([^\]]*)\]\(fig-[\w-]+\)", r"\1", text)  # figures have no anchors here
     text = re.sub(r"\]\((\w+\.md)(#[\w-]+)?\)", lambda m: f"]({_page(m[1])}{m[2] or ''})", text)
@@ -207,7 +202,8 @@ def _reference(key: str) -> str:
 def build() -> dict[str, str]:
     """The text of each learner's notebook by file name."""
     with tempfile.TemporaryDirectory() as folder:
-        released = release(chapters(), Path(folder), gradebook=False)
+        paths = [chapter.path for chapter in chapters()]
+        released = release(paths, Path(folder), gradebook=False)
         found = {}
         for path in sorted(released.glob("*.ipynb")):
             notebook = for_learners(nbformat.read(path, as_version=4), path.stem)

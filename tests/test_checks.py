@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chapters import chapters
 from wrong_answers import RIGHT, WRONG, Answer
 
 from vaelib.course import checks
 from vaelib.course.checks.agreement import close, same_gradients
 from vaelib.course.checks.exercise import exercise
 
-for module in checks.MODULES:
-    importlib.import_module(f"wrong_answers.{module.__name__.split('.')[-1]}")
+for chapter in chapters():
+    importlib.import_module(f"wrong_answers.{chapter.name}")
 
 NAMES = list(checks.EXERCISES)
 BOOK = Path(__file__).parents[1] / "book"
@@ -185,9 +186,8 @@ def test_a_changed_argument_is_named(name):
 def solutions():
     """From the name of an exercise to the names of its function's parameters, as in the chapter."""
     found = {}
-    for module in checks.MODULES:
-        notebook = json.loads((BOOK / f"{module.__name__.split('.')[-1]}.ipynb").read_text())
-        for cell in notebook["cells"]:
+    for chapter in chapters():
+        for cell in json.loads(chapter.path.read_text())["cells"]:
             if cell["metadata"].get("nbgrader", {}).get("solution"):
                 for name, parameters in re.findall(
                     r"^def (\w+)\((.*)\):", "".join(cell["source"]), re.M

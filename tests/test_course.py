@@ -7,104 +7,22 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
+from chapters import chapters, readme
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 
 # What a cell's tag promises. A cell tagged `point-…` shows a core point, in the open; `folded-…`
-# one for the curious, folded; `mistake-…` runs a mistake that public material makes.
-POINTS = {
-    "point-latent-1": "one observation, several causes; explaining away",
-    "point-latent-2": "ancestral sampling; joint, marginal and posterior on a grid; the two cuts",
-    "point-latent-3": "models that can be solved: pPCA, and a mixture whose evidence rises",
-    "point-latent-4": "EM and large data, per pass",
-    "point-latent-5": "intractability, measured: effective sample sizes",
-    "point-latent-6": "surprise, nats, log-mean-exp and its bias; a gradient fit",
-    "folded-latent-1": "EM for pPCA",
-    "folded-latent-2": "what an expectation's subscript says",
-    "point-amortized-1": "three ways to infer, by their extra surprise",
-    "point-amortized-2": "training on simulated pairs; the floor of a diagonal q",
-    "point-amortized-3": "parameters, not z; one loc and one scale per dimension",
-    "point-amortized-4": "the bill, in evaluations and in seconds",
-    "point-amortized-5": "approximation and amortization, for four sizes",
-    "point-amortized-6": "coverage; inside and far outside the data's range",
-    "folded-amortized-1": "refining q for one datum",
-    "point-kl-1": "surprise, cross-entropy, KL; not negative; maximum likelihood",
-    "point-kl-2": "two bumps, both directions, several starts",
-    "point-kl-3": "closed forms",
-    "point-kl-4": "Monte Carlo: k1, and k3's infinite variance",
-    "point-kl-5": "infinite when supports do not match",
-    "folded-kl-1": "bits",
-    "folded-kl-2": "float32 near the prior",
-    "point-elbo-1": "three derivations that meet",
-    "point-elbo-2": "a surface with a ceiling; learning θ, φ or both",
-    "point-elbo-3": "the two terms; cross-entropy and squared error as likelihoods",
-    "point-elbo-4": "E[log p] against log E[p]; pseudocode repaired",
-    "point-elbo-5": "the gaps in the ELBO's direction",
-    "point-elbo-6": "importance-weighted bounds",
-    "folded-elbo-1": "as coordinate ascent it is EM",
-    "folded-elbo-2": "rate and distortion",
-    "point-reparam-1": "gradient and expectation swapped naively",
-    "point-reparam-2": "two right answers and their variances; where pathwise loses",
-    "point-reparam-3": "z = loc + exp(½ logvar) ε",
-    "point-reparam-4": "both networks in one backward pass",
-    "folded-reparam-1": "which distributions allow it",
-    "folded-reparam-2": "Gumbel-softmax",
-    "folded-reparam-3": "variance against dimension",
-    "folded-reparam-4": "sticking the landing",
-    "point-vae-1": "an autoencoder first",
-    "point-vae-2": "the VAE in a dozen lines, and its ELBO",
-    "point-vae-3": "the exact evidence of a neural VAE, and its gaps",
-    "point-vae-4": "points against ellipses; reconstruction only",
-    "point-vae-5": "means and samples; one posterior, the aggregate, the prior",
-    "point-vae-6": "β; rotation; collapse and its five causes",
-    "point-vae-7": "the plane's continuity: the KL and the noise, each taken away alone",
-    "folded-vae-1": "neighbours",
-    "folded-vae-2": "the bottleneck",
-    "folded-vae-3": "a learned mixture prior",
-    "point-train-1": "where the time goes, and what each change gains",
-    "point-train-2": "one script: CPU, GPU, several processes",
-    "point-train-3": "ELBO, L_K and when not to trust it, active units, several seeds",
-    "point-train-4": "recorded runs, shown as what they are",
-    "folded-train-1": "a checkpoint that survives a break",
-    "folded-train-2": "dynamic binarization",
-    "folded-train-3": "the convolutional network",
-}
-MISTAKES = {
-    "latent": ["log-evidence-at-most-zero", "train-and-test-concatenated"],
-    "kl": ["missing-half-in-kl"],
-    "elbo": [
-        "kl-summed-pixels-averaged",
-        "cross-entropy-on-grey",
-        "likelihoods-averaged",
-        "perfect-reconstruction-zero",
-        "minus-elbo-is-nll",
-        "weights-favour-the-worst",
-        "logged-surrogate",
-        "constants-once-too-often",
-    ],
-    "reparam": ["logvar-as-scale", "score-sign", "random-node"],
-    "vae": [
-        "deterministic-decoder",
-        "means-as-samples",
-        "mean-at-test-time",
-        "posterior-and-aggregate",
-        "autoencoder-samples",
-        "collapse-never-mentioned",
-    ],
-}
-MISTAKE_TAGS = {f"mistake-{slug}": chapter for chapter, all_ in MISTAKES.items() for slug in all_}
+# one for the curious, folded; `mistake-…` runs a mistake that public material makes. Each chapter's
+# metadata list them.
+POINTS = {tag: chapter for chapter in chapters() for tag in chapter.points}
+MISTAKES = {tag: chapter for chapter in chapters() for tag in chapter.mistakes}
+# And what a cell is: of an exercise, hidden, or not compared.
+KINDS = {"answer", "check", "graded", "explanation"}
+HIDES = {"hide-cell", "hide-input", "remove-cell"}
+OTHER_TAGS = KINDS | HIDES | {"nbval-ignore-output"}
 
-
-def chapters():
-    """The notebooks of the table of contents, in its order."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    files = [c["file"] for part in toc["parts"] for c in part["chapters"]]
-    return [Path(f).name for f in files if (ROOT / f"{f}.ipynb").exists()]
-
-
-CHAPTERS = chapters()
+CHAPTERS = [chapter.name for chapter in chapters()]
 NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", as_version=4) for name in CHAPTERS}
 PAGES = {
     path.stem: path.read_text()
@@ -118,6 +36,7 @@ def prose(chapter):
 
 
 TEXTS = {name: prose(name) for name in CHAPTERS} | PAGES
+TEXTS["claims"] = "\n\n".join(chapter.claim for chapter in chapters())
 
 
 def tags(cell):
@@ -125,8 +44,7 @@ def tags(cell):
 
 
 def tagged(tag):
-    chapter = MISTAKE_TAGS.get(tag) or tag.split("-")[1]
-    cells = NOTEBOOKS[chapter].cells
+    cells = NOTEBOOKS[(POINTS | MISTAKES)[tag].name].cells
     return [(i, cell) for i, cell in enumerate(cells) if tag in tags(cell)], cells
 
 
@@ -142,14 +60,34 @@ def shows(cell):
     return asserts or bool(checked) or bool(compared)
 
 
-def test_the_arc_is_in_order():
-    assert CHAPTERS == ["latent", "amortized", "kl", "elbo", "reparam", "vae", "train"]
+def test_a_chapter_needs_only_what_came_before():
+    for place, chapter in enumerate(chapters()):
+        assert {*chapter.needs} <= {*CHAPTERS[:place]}, f"{chapter.name}: the order is _toc.yml's"
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
+def test_the_opening_links_to_what_the_chapter_needs(chapter):
+    """Under "You need", or in a box beside it; and to no other chapter."""
+    links = re.findall(r"\]\((\w+)[-.\w]*\)", NOTEBOOKS[chapter.name].cells[0].source)
+    assert {*links} & {*CHAPTERS} == {*chapter.needs}
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
+def test_the_claim_in_bold_is_the_claim_of_the_tables(chapter):
+    """Where an opening has one: a paragraph that is bold from end to end."""
+    opening = NOTEBOOKS[chapter.name].cells[0].source
+    for claim in re.findall(r"(?m)^\*\*((?:(?!\*\*).)+)\*\*$", opening):
+        assert claim == chapter.claim
+
+
+def test_the_table_of_the_readme_is_not_stale():
+    assert (ROOT / "README.md").read_text() == readme(), "make readme"
 
 
 @pytest.mark.parametrize("tag", POINTS)
 def test_each_point_is_on_its_page_and_run(tag):
     found, cells = tagged(tag)
-    assert found, f"no cell shows: {POINTS[tag]}"
+    assert found, f"no cell shows: {POINTS[tag].points[tag]}"
     assert any(shows(cell) for _, cell in found)
     assert all(cell.outputs for _, cell in found if tag.startswith("folded"))
     if tag.startswith("folded"):
@@ -162,44 +100,55 @@ def test_each_point_is_on_its_page_and_run(tag):
         assert any("hide-cell" not in tags(cell) for _, cell in found)
 
 
-@pytest.mark.parametrize("tag", MISTAKE_TAGS)
+@pytest.mark.parametrize("tag", MISTAKES)
 def test_each_mistake_is_named_and_run_with_its_number(tag):
     found, _ = tagged(tag)
     assert found
     assert any(shows(cell) and re.search(r"\d", printed(cell)) for _, cell in found)
-    boxes = re.findall(r"\{admonition\} Mistake: ", prose(MISTAKE_TAGS[tag]))
-    assert len(boxes) >= len(MISTAKES[MISTAKE_TAGS[tag]])
+    boxes = re.findall(r"\{admonition\} Mistake: ", prose(MISTAKES[tag].name))
+    assert len(boxes) >= len(MISTAKES[tag].mistakes)
 
 
-def test_no_cell_promises_what_nobody_asked_for():
-    known = POINTS.keys() | MISTAKE_TAGS.keys()
-    for notebook in NOTEBOOKS.values():
-        for cell in notebook.cells:
-            promised = {t for t in tags(cell) if re.match(r"(point|folded|mistake)-", t)}
-            assert promised <= known
+@pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
+def test_no_cell_has_a_tag_that_nobody_knows(chapter):
+    """A misspelt one would fold nothing, and compare what is not to be compared."""
+    known = OTHER_TAGS | chapter.points.keys() | {*chapter.mistakes}
+    for cell in NOTEBOOKS[chapter.name].cells:
+        assert tags(cell) <= known
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_promise_says_its_kind_and_its_chapter():
+    for tag, chapter in POINTS.items():
+        assert re.fullmatch(rf"(point|folded)-{chapter.name}-\d+", tag)
+    assert all(re.fullmatch(r"mistake-[a-z-]+", tag) for tag in MISTAKES)
+    promises = [tag for chapter in chapters() for tag in (*chapter.points, *chapter.mistakes)]
+    assert len(promises) == len(set(promises))
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
 def test_a_chapter_has_its_frame(chapter):
     """Objectives first; summary and further reading with citations last; module and test named."""
-    text = prose(chapter)
+    text = prose(chapter.name)
     opening = text[:3500]
     assert "{admonition} This chapter" in opening
     for promise in ("Afterwards you can", "You need", "It takes"):
         assert promise in opening
-    assert f"{{py:mod}}`vaelib.{chapter}`" in opening
-    assert f"tests/test_{chapter}.py" in opening
+    assert chapter.modules[0] == chapter.name
+    for module in chapter.modules:
+        assert f"{{py:mod}}`vaelib.{module}`" in opening
+        assert f"tests/test_{module}.py" in opening
     assert text.index("\n## Summary") < text.index("\n## Further reading")
     assert "{cite:t}" in text.split("## Further reading")[1]
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
 def test_a_module_names_its_chapter(chapter):
-    module = ROOT / "vaelib" / f"{chapter}.py"
-    if not module.exists():
-        module = ROOT / "vaelib" / chapter / "__init__.py"
-    docstring = ast.get_docstring(ast.parse(module.read_text()))
-    assert f":doc:`/book/{chapter}`" in docstring
+    for name in chapter.modules:
+        module = ROOT / "vaelib" / f"{name}.py"
+        if not module.exists():
+            module = ROOT / "vaelib" / name / "__init__.py"
+        docstring = ast.get_docstring(ast.parse(module.read_text()))
+        assert f":doc:`/book/{chapter.name}`" in docstring, module
 
 
 TARGETS = {

@@ -40,6 +40,7 @@ def test_no_solution_no_output_no_hidden_test(chapter):
     for mark in ("SOLUTION", "HIDDEN", ".grade(", "Why this is right"):
         assert mark not in text
     original = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
+    assert sorted(COPIES[chapter].metadata) == ["kernelspec", "language_info"]
     for cell in COPIES[chapter].cells:
         assert not cell.get("outputs")
     for cell in original.cells:
@@ -108,7 +109,7 @@ def test_the_address_is_set_in_one_place(tmp_path):
     assert settings["launch_buttons"]["colab_url"].startswith("https://colab")
     readme = (tmp_path / "README.md").read_text()
     assert f"({url}/actions)" in readme
-    assert "github/some-body/a.course/blob/main/learner/book/latent.ipynb" in readme
+    assert f"github/some-body/a.course/blob/main/learner/book/{CHAPTERS[0]}.ipynb" in readme
     write(address(), tmp_path)
     assert before == {name: (tmp_path / name).read_text() for name in before}
     for bad in ("github.com/a/b", "https://github.com/a", "https://example.org/a/b"):

@@ -3,15 +3,13 @@ tagged. `vaelib` itself is not needed here: the stored files are the product."""
 
 import ast
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
+from chapters import ROOT, chapters
 
 from vaelib.course import figures
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Cells that train, and those whose output depends on what was trained.
 NOT_COMPARED = "nbval-ignore-output"
@@ -28,10 +26,18 @@ def each(argument="path"):
 
 
 def test_every_notebook_is_in_the_table_of_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = {Path(c["file"]).name for part in toc["parts"] for c in part["chapters"]}
     assert NOTEBOOKS
-    assert {path.stem for path in NOTEBOOKS} <= listed
+    assert sorted(chapter.path for chapter in chapters()) == NOTEBOOKS
+
+
+@each()
+def test_what_is_stored_is_normalized(path, monkeypatch):
+    """Nothing that every run changes is stored, and nothing that a person wrote gets lost."""
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    from notebooks import normalize
+
+    stored = nbformat.read(path, as_version=4)
+    assert normalize(nbformat.read(path, as_version=4)) == stored
 
 
 @each()
@@ -115,19 +121,30 @@ def test_code_fits_the_width_of_the_page(path):
         assert max(map(len, cell.source.splitlines())) <= 76, cell.source
 
 
-@each()
-def test_stored_figures_are_those_of_the_package(path):
-    """A page draws what the notebook stored: an old script would stay on it for good."""
+def shown_figures(path):
+    """The state of each figure that a notebook shows, by the name of its class; and all states."""
     notebook = nbformat.read(path, as_version=4)
     shown = [o for c in notebook.cells for o in c.get("outputs", []) if WIDGET in o.get("data", {})]
     stored = notebook.metadata.get("widgets", {}).get(
         "application/vnd.jupyter.widget-state+json", {"state": {}}
     )["state"]
+    # Others, ipywidgets' own controls above all, would leave the page blank: they have no such id.
+    states = [stored[output["data"][WIDGET]["model_id"]]["state"] for output in shown]
+    return [(state["_anywidget_id"].split(".")[-1], state) for state in states], stored
+
+
+@each()
+def test_stored_figures_are_those_of_the_package(path):
+    """A page draws what the notebook stored: an old script would stay on it for good."""
+    shown, stored = shown_figures(path)
     assert bool(shown) == bool(stored)
-    for output in shown:
-        # Others, ipywidgets' own controls above all, would leave the page blank.
-        state = stored[output["data"][WIDGET]["model_id"]]["state"]
-        name = state["_anywidget_id"].removeprefix("vaelib.course.figures.").split(".")[-1]
+    for name, state in shown:
         assert state["_esm"] == getattr(figures, name)._esm, f"make notebooks ONLY={path.stem}"
     names = [*stored]
     assert names == [f"{number:032x}" for number in range(len(names))]  # nothing random
+
+
+def test_each_figure_of_the_package_is_in_a_chapter():
+    shown = {name for path in NOTEBOOKS for name, _ in shown_figures(path)[0]}
+    every = {name for name in figures.__all__ if issubclass(getattr(figures, name), figures.Figure)}
+    assert shown == every - {"Figure"}

@@ -2,11 +2,13 @@
 
 import gzip
 import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
 import yaml
+from chapters import chapters
 from conftest import ROOT, SHOTS, SITE
 
 PAGES = sorted(
@@ -152,10 +154,7 @@ def test_the_symbols_are_read_without_scrolling_their_table(visit, width):
     assert hidden == []
 
 
-CHAPTERS = sorted(path.stem for path in (ROOT / "learner" / "book").glob("*.ipynb"))
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", [chapter.name for chapter in chapters()])
 def test_a_chapter_offers_its_copy_without_solutions(chapter):
     """The copy itself, at its exercises; at its head is no word of what there is not."""
     page = (SITE / "book" / f"{chapter}.html").read_text()
@@ -167,6 +166,43 @@ def test_a_chapter_offers_its_copy_without_solutions(chapter):
     assert "address yet" not in page
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     assert ('href="https://colab.research.google.com' in page) == bool(url)
+
+
+def cells_of_table(page, heading):
+    """Of the first table after a heading: the text of each cell, line by line."""
+    table = re.search(r"<table.*?</table>", page[page.index(heading) :], re.DOTALL)[0]
+    rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+    cells = [re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[unescape(re.sub(r"<[^>]+>", "", c)).strip() for c in row] for row in cells]
+
+
+def test_tables_of_chapters_say_what_the_notebooks_say():
+    """As a reader sees them; a formula between MathJax's brackets, not yet set."""
+    first = (SITE / "book" / "index.html").read_text()
+    expected = [
+        [
+            chapter.title,
+            re.sub(r"\$([^$]+)\$", r"\\(\1\\)", chapter.claim),
+            ", ".join(f"vaelib.{module}" for module in chapter.modules),
+        ]
+        for chapter in chapters()
+    ]
+    assert cells_of_table(first, "<h2>The chapters")[1:] == expected
+    counts = [
+        (
+            chapter.minutes,
+            len(chapter.exercises),
+            sum(e.points for e in chapter.exercises),
+            sum(e.minutes for e in chapter.exercises),
+        )
+        for chapter in chapters()
+    ]
+    counts.append(tuple(sum(column) for column in zip(*counts, strict=True)))
+    table = cells_of_table((SITE / "book" / "instructors.html").read_text(), "<h2>Assign")[1:]
+    assert [tuple(map(int, row[2:])) for row in table] == counts
+    assert [row[:2] for row in table[:-1]] == [
+        [chapter.name, ", ".join(chapter.needs) or "–"] for chapter in chapters()
+    ]
 
 
 class Links(HTMLParser):

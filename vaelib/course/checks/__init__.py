@@ -18,12 +18,17 @@ known one. ``EXERCISES`` maps each name to its check.
     vaelib.course.checks.diagnosis.CheckFailed: kl_to_prior: the ½ in front is missing
 """
 
-from . import amortized, elbo, kl, latent, reparam, train, vae
+import importlib
+import pkgutil
+
 from .exercise import CheckFailed, Draw, Exercise
 
-MODULES = (latent, amortized, kl, elbo, reparam, vae, train)
+# Which chapters there are, the files say: one of exercises for each.
 EXERCISES: dict[str, Exercise] = {
-    name: getattr(module, name) for module in MODULES for name in module.__all__
+    name: exercise
+    for file in pkgutil.iter_modules(__path__, f"{__name__}.")
+    for name, exercise in vars(importlib.import_module(file.name)).items()
+    if isinstance(exercise, Exercise)
 }
 globals().update(EXERCISES)
 

@@ -1,0 +1,75 @@
+"""Tables of the chapters, made from the notebooks while the page is read: they cannot go stale.
+
+    ```{chapters} claims
+    ```
+
+``claims``: each chapter with its claim and its modules. ``exercises``: what it needs, the minutes
+to read it, and its exercises with their points and minutes.
+"""
+
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+BOOK = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BOOK))
+import chapters  # noqa: E402
+
+
+def claims():
+    return chapters.table(
+        ["chapter", "its claim", "module"],
+        (
+            (
+                f"[{chapter.title}]({chapter.name}.ipynb)",
+                chapter.claim,
+                ", ".join(f"{{py:mod}}`vaelib.{module}`" for module in chapter.modules),
+            )
+            for chapter in chapters.chapters()
+        ),
+    )
+
+
+def exercises():
+    rows = [
+        (
+            f"[{chapter.name}]({chapter.name}-exercises)",
+            ", ".join(chapter.needs) or "–",
+            chapter.minutes,
+            len(chapter.exercises),
+            sum(exercise.points for exercise in chapter.exercises),
+            sum(exercise.minutes for exercise in chapter.exercises),
+        )
+        for chapter in chapters.chapters()
+    ]
+    sums = (sum(column) for column in list(zip(*rows, strict=True))[2:])
+    return chapters.table(
+        ["chapter", "needs", "minutes to read", "exercises", "points", "minutes for them"],
+        [*rows, ("all", "", *sums)],
+    )
+
+
+class Chapters(SphinxDirective):
+    required_arguments = 1
+    tables = {"claims": claims, "exercises": exercises}  # noqa: RUF012
+
+    def run(self):
+        if self.arguments[0] not in self.tables:
+            raise self.error(f"expected one of {[*self.tables]}, got {self.arguments[0]!r}")
+        for path in (Path(__file__), Path(chapters.__file__), chapters.ROOT / "_toc.yml"):
+            self.env.note_dependency(str(path))
+        for chapter in chapters.chapters():
+            self.env.note_dependency(str(chapter.path))
+        # nested_parse reads Markdown here, with its roles, links and formulas.
+        found = nodes.Element()
+        lines = StringList(self.tables[self.arguments[0]]().splitlines(), source=self.env.docname)
+        self.state.nested_parse(lines, self.content_offset, found)
+        return found.children
+
+
+def setup(app):
+    app.add_directive("chapters", Chapters)
+    return {"parallel_read_safe": True}
