@@ -59,7 +59,7 @@ def require_name(name: str) -> None:
     taken = [*(path.format(name) for path in FILES.values()), f"vaelib/{name}", f"book/{name}.md"]
     there = [path for path in taken if (ROOT / path).exists()]
     if there:
-        raise ValueError(f"{' and '.join(there)} exists already; choose another name")
+        raise ValueError(f"there is {' and '.join(there)} already; choose another name")
     if name not in layers():
         raise ValueError(
             f'vaelib.{name} has no layer yet. Write the line "{name}" into the first list of '

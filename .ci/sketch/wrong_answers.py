@@ -15,8 +15,8 @@ def by_weight(x, variance):
 
 
 @right("sketch_posterior_mean")
-def by_sigmoid(x, variance):
-    return x * torch.sigmoid(-variance.log())
+def by_logarithm(x, variance):
+    return x * torch.exp(-torch.log1p(variance))
 
 
 @wrong("sketch_posterior_mean", says="this is x itself")
