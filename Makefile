@@ -51,7 +51,7 @@ notebooks: setup
 	@$(VENV)/python .ci/notebooks.py $(ONLY)
 
 chapter: setup
-	@$(VENV)/python .ci/chapter.py "$(NAME)"
+	@$(VENV)/python .ci/chapter.py "$(NAME)" && $(MAKE) --no-print-directory lint
 
 readme: setup
 	@$(VENV)/python book/chapters.py

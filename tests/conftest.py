@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OF_THE_CPU = {
     "browser/": "pages, in a browser",
     "test_benchmarks": "its numbers are those of recorded runs",
+    "test_chapter": "it writes files",
     "test_checks": "learners' answers are checked where the notebooks run",
     "test_course": "it reads files",
     "test_data": "data are read into main memory; fit takes them to the GPU",
