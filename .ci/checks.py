@@ -98,13 +98,14 @@ def spelling(paths: list[str]) -> Result:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in (ROOT / "book").glob("*.ipynb"):
-        cells = json.loads(path.read_text())["cells"]
+        content = json.loads(path.read_text())
         words = [
             "".join(cell["source"])
             if cell["cell_type"] == "markdown"
             else json.dumps(cell["metadata"].get("mystnb", {}), ensure_ascii=False)
-            for cell in cells
+            for cell in content["cells"]
         ]
+        words.append(json.dumps(content["metadata"].get("chapter", {}), ensure_ascii=False))
         (folder / f"{path.stem}.md").write_text("\n\n".join(words))
     everything = [folder, *(ROOT / "book").glob("*.md"), *ROOT.glob("*.md"), "vaelib", "tests"]
     return tool(BIN / "codespell", *(paths or everything))

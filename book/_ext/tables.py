@@ -3,8 +3,8 @@
     ```{chapters} claims
     ```
 
-``claims``: each chapter with its claim and its modules. ``exercises``: what it needs, the minutes
-to read it, and its exercises with their points and minutes.
+``claims``: each chapter with its claim and its modules. ``exercises``: its exercises with
+their points and minutes, the minutes to read it, and which chapters it needs.
 """
 
 import sys
@@ -37,18 +37,18 @@ def exercises():
     rows = [
         (
             f"[{chapter.name}]({chapter.name}-exercises)",
-            ", ".join(chapter.needs) or "–",
-            chapter.minutes,
             len(chapter.exercises),
             sum(exercise.points for exercise in chapter.exercises),
             sum(exercise.minutes for exercise in chapter.exercises),
+            chapter.minutes,
+            ", ".join(chapter.needs) or "–",
         )
         for chapter in chapters.chapters()
     ]
-    sums = (sum(column) for column in list(zip(*rows, strict=True))[2:])
+    sums = (sum(column) for column in list(zip(*rows, strict=True))[1:-1])
     return chapters.table(
-        ["chapter", "needs", "minutes to read", "exercises", "points", "minutes for them"],
-        [*rows, ("all", "", *sums)],
+        ["chapter", "exercises", "points", "minutes for them", "minutes to read", "needs"],
+        [*rows, ("all", *sums, "")],
     )
 
 
