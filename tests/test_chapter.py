@@ -10,7 +10,7 @@ import pytest
 from chapters import ROOT
 
 # Of the repository, what a new chapter is a part of or what looks at it.
-PARTS = (".ci", "book", "grading", "tests", "vaelib", "learner")
+PARTS = (".ci", "benchmarks", "book", "grading", "tests", "vaelib", "learner")
 FILES = ("_config.yml", "_toc.yml", "pyproject.toml", "Makefile", "LICENSE", "NOTICE")
 
 
