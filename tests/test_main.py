@@ -516,7 +516,7 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
             r"--net two-layer: expected --prior normal, got vamp; .* leave --prior out",
         ),
         (["--net", "two-layer", "--beta", "0.5"], r"layer: expected --beta 1, got 0.5"),
-        (["--net", "two-layer", "--warmup", "3"], r"layer: expected --warmup 0, got 3"),
+        (["--net", "two-layer", "--beta", "3"], r"layer: expected --beta 1, got 3"),
         (["--iwae", "5", "--beta", "2"], r"--iwae: expected --beta 1, got 2; leave one"),
         (["--folder", "pictures.npy"], r"pictures.npy: cannot be made .* choose another folder"),
         (["--folder", "x" * 300], r"File name too long: x+/.*; name a shorter one"),

@@ -103,12 +103,12 @@ def _require_together(s: Settings) -> None:
             ("prior", "normal", s.prior),
             ("posterior", "normal", s.posterior),
             ("beta", 1, s.beta),
-            ("warmup", 0, s.warmup),
         ):
             if got != expected:
                 raise BadValue(
                     f"--net two-layer: expected --{option} {expected}, got {got}; its loss has no "
-                    f"KL that could be weighed, and its prior is learned; leave --{option} out",
+                    f"weight of the KL, and its prior and posterior are those of the two layers; "
+                    f"leave --{option} out",
                     option,
                 )
     if s.prior == "vamp" and s.posterior != "normal":

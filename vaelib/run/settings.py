@@ -182,7 +182,7 @@ class Settings:
     )
     warmup: int = option(
         0,
-        "over which the KL's weight rises from 0 to beta, 0 or more; two-layer takes 0 only",
+        "over which the KL's weight rises from 0 to beta, 0 or more",
         group="training",
         type=whole(0),
         metavar="EPOCHS",

@@ -274,7 +274,7 @@ class Trainer:
         return state.collect(self.module, self.optimizer, self.generator)
 
     def set_state(self, tensors: Mapping[str, Tensor], path: Path) -> None:
-        """Put back what `state` gave and ``path``, named in errors, held; raises unless all fits."""
+        """Put back what `state` gave; raises unless all of it fits. Errors name ``path``."""
         state.restore(self.module, self.optimizer, self.generator, tensors, path)
 
     def _rates(self) -> list[float | Tensor]:

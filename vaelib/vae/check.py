@@ -202,7 +202,7 @@ def _gradient(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str
         step, values = 1e-5 * direction / direction.norm(), []
         with torch.no_grad():
             for sign in (1, -2, 1):
-                p += sign * step
+                p.add_(sign * step)
                 values.append(model.log_weights(x, eps).mean().item())
         expected = (values[0] - values[1]) / 2
         found = 0.0 if p.grad is None else (p.grad * step).sum().item()
