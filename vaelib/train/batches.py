@@ -31,7 +31,7 @@ class Batches:
 
     >>> batches = Batches(torch.arange(5), 2, generator=torch.Generator().manual_seed(0))
     >>> [batch.tolist() for batch in batches]
-    [[4, 1], [2, 0], [3]]
+    [[4, 0], [1, 3], [2]]
     """
 
     def __init__(self, data: Any, batch_size: int, *, generator: torch.Generator) -> None:
