@@ -112,7 +112,7 @@ class IWAE(VAE):
 
         def log_weights(q: Distribution, z: Tensor) -> Tensor:
             kl = q.log_prob(z) - prior.log_prob(z)
-            return self._warmed(Terms(self.decode(z, c).log_prob(x), kl))
+            return self._warmed(Terms(self.decoded(z, c).log_prob(x), kl))
 
         # Detached, not under no_grad: autocast keeps the weights that it casts. In some versions of
         # torch the second pass would find them without a graph, and θ get no gradient.

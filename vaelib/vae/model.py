@@ -89,6 +89,10 @@ class DeepLatentModel(nn.Module):
         """
         return self.likelihood(self._decoded(z, c))
 
+    def decoded(self, z: Tensor, c: Tensor | None) -> Distribution:
+        """`decode`, which a subclass may have written without a condition."""
+        return self.decode(z) if c is None else self.decode(z, c)
+
     def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
         """log p(x | z), summed over pixels, in nats, shape ``[*batch]``.
 
@@ -100,7 +104,7 @@ class DeepLatentModel(nn.Module):
         require_pair(x, z, self.pixels, self.latent)
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
             require_data(x.reshape(-1, self.pixels), self.pixels, self.likelihood)
-        return self.decode(z, c).log_prob(x)
+        return self.decoded(z, c).log_prob(x)
 
     def log_joint(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
         """log p(x, z) = log p(z) + log p(x | z), in nats; shapes, errors as ``log_likelihood``."""

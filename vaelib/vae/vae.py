@@ -197,7 +197,7 @@ class VAE(DeepLatentModel, Model):
         """The mean of p(x | z) at a z that is drawn from q(z | x): an image to look at."""
         eps = self.noise(len(x), samples=1, generator=generator)[0]
         z, _ = self.posterior.push(self.encode(x, c), eps)
-        return self.decode(z, c).mean
+        return self.decoded(z, c).mean
 
     def warm_up(self, weight: float) -> None:
         """Set the factor on beta in the loss."""
@@ -238,7 +238,7 @@ class VAE(DeepLatentModel, Model):
             )
         q, prior = self.posterior(*raw), self.prior_given(c)
         z, log_q = self.posterior.push(q, eps)
-        log_likelihood = self.decode(z, c).log_prob(x)
+        log_likelihood = self.decoded(z, c).log_prob(x)
         kl = self.posterior.kl(q, prior) if exact else None
         return Terms(log_likelihood, log_q - prior.log_prob(z) if kl is None else kl)
 
