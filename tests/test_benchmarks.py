@@ -85,7 +85,7 @@ def test_a_refused_precision_is_printed_with_its_reason(speed, capsys, plain_err
     result.seconds["TensorDataset loop"] = result.seconds["fit float32"]
     speed.table(contenders, result, {}, seeds=(), epochs=1)
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("fit float16"))
-    assert "not run. ValueError: fit: expected precision one of" in line
+    assert "not run. BadValue: fit: expected precision one of" in line
 
 
 def test_a_race_rotates_and_counts_neither_the_first_round_nor_the_first_slice(speed, monkeypatch):
