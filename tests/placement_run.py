@@ -17,7 +17,7 @@ from torch import nn
 
 from vaelib import nets
 from vaelib.kl import DiagonalNormal
-from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
+from vaelib.likelihood import Likelihood
 from vaelib.prior import Components, Fixed, Mixture, Prior, VampPrior
 from vaelib.train import Trainer
 from vaelib.train.images import Images
@@ -25,10 +25,7 @@ from vaelib.vae import IWAE, VAE, Autoencoder, HierarchicalPrior, TwoLayerVAE
 
 DEVICE = "stand_in"
 LIKELIHOODS = {
-    Bernoulli: nets.MLPDecoder,
-    ContinuousBernoulli: nets.MLPDecoder,
-    Gaussian: nets.MLPDecoder,
-    Categorical: partial(nets.MLPDecoder, levels=256),
+    kind: partial(nets.MLPDecoder, levels=kind().per_pixel) for kind in Likelihood.__subclasses__()
 }
 PRIORS = {
     None: lambda encoder: None,

@@ -364,3 +364,11 @@ def test_two_seeds_ask_different_questions(name):
     a, b = (str(exercise.cases(seed=seed)) for seed in (1, 2))
     assert (a != b) == bool(exercise.cases(seed=1)[0])  # a puzzle without inputs stays the same
     assert a == str(exercise.cases(seed=1))
+
+
+def test_copies_that_were_handed_out_find_the_checks_under_their_old_name():
+    from vaelib import checks as old
+    from vaelib.checks import kl_to_prior
+
+    assert old is checks
+    assert kl_to_prior is checks.kl_to_prior

@@ -203,7 +203,7 @@ def test_no_tensor_is_made_elsewhere_and_no_number_read_in_a_step():
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["tried"] == 24
+    assert said["tried"] >= 24  # more where there is a new likelihood
     assert said["wrong"].keys() == {"Careless", "Curious"}, said
     assert "two devices" in said["wrong"]["Careless"]
     assert "_local_scalar_dense" in said["wrong"]["Curious"]

@@ -1,5 +1,6 @@
 """Packaging: what vaelib asks for, what its wheel holds, and that importing it stays cheap."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -81,6 +82,22 @@ def test_what_the_library_asks_for_is_not_what_the_course_draws_with():
     assert core == {"jaxtyping", "numpy", "pillow", "pooch", "safetensors", "torch", "tqdm"}
     drawn = {r.name for r in requirements("vaelib", "course")} - core
     assert drawn == {"anywidget", "matplotlib", "scipy", "seaborn"}
+
+
+def test_only_the_course_draws():
+    """No module outside of it imports what the extra brings, at its top or within a function."""
+    drawn = {r.name for r in requirements("vaelib", "course")} - {
+        r.name for r in requirements("vaelib")
+    }
+    found = {}
+    for path in (ROOT / "vaelib").rglob("*.py"):
+        if "course" in path.parts[len(ROOT.parts) :]:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {n: path for n in names if n.split(".")[0] in drawn | {"pandas", "ipywidgets"}}
+    assert not found
 
 
 def test_version_and_citation_agree():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import re
 import shlex
 import sys
 from dataclasses import dataclass, fields
@@ -246,6 +247,14 @@ def test_every_field_is_an_option_or_is_found_in_the_data():
     stored = [name for name, its in options(Settings).items() if its.help is None]
     assert stored == ["height", "width", "held_out"]
     assert [f.name for f in fields(Settings)] == list(options(Settings))
+
+
+def test_no_option_is_kept_and_never_read():
+    """Else it would be taken, stored and compared, and do nothing."""
+    package = Path(vaelib.__file__).parent
+    code = (package / "run" / "build.py").read_text() + (package / "cli/commands.py").read_text()
+    read = set(re.findall(r"\b(?:s|ours|settings|other)\.(\w+)", code))
+    assert not {field.name for field in fields(Settings)} - read - {"trust"}
 
 
 def test_a_number_has_an_end():

@@ -364,7 +364,11 @@ def make(**change):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"loss": torch.sum}, TypeError, "loss to be a torch.nn.Module .* forward of one, got bui"),
+        (
+            {"loss": torch.sum},
+            TypeError,
+            "loss to be a torch.nn.Module .* forward of one, got built",
+        ),
         ({"optimizer": torch.optim.Adam}, TypeError, "an optimizer of torch.optim, got type"),
         ({"clip": 0.0}, ValueError, "clip > 0"),
         ({"batch_size": 2.0}, TypeError, "batch_size as a whole number ≥ 1, got 2.0"),

@@ -11,9 +11,10 @@ from torch.distributions import MultivariateNormal
 
 from vaelib import data, evaluate, nets, train
 from vaelib.elbo import log_weights
+from vaelib.kl import DiagonalNormal
 from vaelib.latent import LinearGaussian, grid, grid_evidence
 from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
-from vaelib.prior import Mixture
+from vaelib.prior import Mixture, Prior
 from vaelib.vae import VAE, Autoencoder, DeepLatentModel
 
 
@@ -351,3 +352,54 @@ def test_the_likelihood_looks_at_x():
             function(torch.zeros(20, 9, dtype=torch.uint8), z)
         assert function(torch.zeros(20, 1, 9), torch.zeros(7, 2)).shape == (20, 7)
         assert function(torch.zeros(9), torch.zeros(7, 2)).shape == (7,)
+
+
+class Given(nn.Module):
+    """A network of two arguments, of which the second is a label."""
+
+    def __init__(self, network, labels, width):
+        super().__init__()
+        self.network, self.shift = network, nn.Embedding(labels, width)
+        self.latent, self.pixels = network.latent, network.pixels
+
+    def forward(self, rows, c):
+        return self.network(rows + self.shift(c))
+
+
+class PriorGiven(Prior):
+    latent = 3
+
+    def __init__(self, labels):
+        super().__init__()
+        self.loc = nn.Embedding(labels, 3)
+
+    def forward(self, c=None):
+        return DiagonalNormal(self.loc(c), torch.zeros_like(self.loc(c)))
+
+
+def test_a_condition_reaches_both_networks_and_the_prior(generator):
+    """One label for each datum, and the same one for all of its samples."""
+    torch.manual_seed(0)
+    model = VAE(
+        Given(nets.MLPEncoder(6, 3, hidden=(8,)), 4, 6),
+        Given(nets.MLPDecoder(3, 6, hidden=(8,)), 4, 3),
+        prior=PriorGiven(4),
+    ).double()
+    x, c = torch.randint(2, (5, 6), generator=generator).double(), torch.tensor([0, 3, 1, 1, 2])
+    eps = model.noise(5, samples=7, generator=generator)
+    log_w, terms = model.log_weights(x, eps, c), model.terms(x, eps, c)
+    for i in range(5):
+        loc, logvar = (t[0] for t in model.encoder(x[i : i + 1], c[i : i + 1]))
+        z = loc + torch.exp(0.5 * logvar) * eps[:, i]
+        q = DiagonalNormal(loc, logvar)
+        p = DiagonalNormal(model._prior.loc.weight[c[i]], torch.zeros(3).double())
+        logits = model.decoder.network(z + model.decoder.shift.weight[c[i]])
+        log_likelihood = oracles.bernoulli_log_likelihood(x[i].expand(7, 6), logits.detach())
+        torch.testing.assert_close(
+            log_w[:, i], torch.from_numpy(log_likelihood) + p.log_prob(z) - q.log_prob(z)
+        )
+        torch.testing.assert_close(terms.kl[i], torch.distributions.kl_divergence(q, p))
+    assert model(x, eps, c).item() == pytest.approx(-terms.elbo.mean().item())
+    drawn, z = model.sample(5, c, generator=generator)
+    assert (drawn.shape, z.shape) == ((5, 6), (5, 3))
+    assert model.reconstruct(x, c, generator=generator).shape == (5, 6)
