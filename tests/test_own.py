@@ -35,7 +35,7 @@ def own(request, tmp_path, monkeypatch):
     sys.modules.pop(request.param)
 
 
-def make(module, parts, latent=2, pixels=784, hidden=(32,)):
+def make(module, parts, latent=3, pixels=784, hidden=(32,)):
     torch.manual_seed(0)
     how = {
         part: getattr(module, name)(*(() if part == "likelihood" else (latent,)))
@@ -53,8 +53,8 @@ def test_it_is_short(own):
 
 def test_it_fits_together(own):
     _, module, parts = own
+    check_model(make(module, parts, latent=2, pixels=6, hidden=(8,)))
     check_model(make(module, parts, pixels=6, hidden=(8,)))
-    check_model(make(module, parts, latent=3, pixels=6, hidden=(8,)))
 
 
 def test_it_is_trained_measured_sampled_and_loaded(own, digits, generator):
@@ -69,7 +69,7 @@ def test_it_is_trained_measured_sampled_and_loaded(own, digits, generator):
     report = evaluate.report(model, x, samples=50, check=10, generator=generator)
     scores = report.scores["model"]
     assert scores.elbo.elbo < scores.evidence.mean + 3 * scores.evidence.sampling_error
-    assert scores.active_units <= 2
+    assert scores.active_units <= 3
     assert "L_50" in str(report)
     drawn, _ = model.sample(5, generator=generator)
     assert model.likelihood.support.check(drawn).all()
@@ -89,12 +89,14 @@ import sys, torch
 sys.path.insert(0, sys.argv[1])
 from full import Full
 from vaelib import nets
+from vaelib.train import Trainer
 from vaelib.vae import VAE
 model = VAE(nets.MLPEncoder(6, 2, hidden=(8,), heads=3), nets.MLPDecoder(2, 6, hidden=(8,)),
             posterior=Full(2))
 x, eps = torch.ones(5, 6), model.noise(5)
-found = torch.compile(model, fullgraph=True, dynamic=False)(x, eps)
-torch.testing.assert_close(found, model(x, eps))
+expected = model(x, eps).detach()
+trainer = Trainer(model, torch.optim.Adam(model.parameters()), compile=True)
+torch.testing.assert_close(trainer.step([x, eps]), expected)
 """
 
 
@@ -123,7 +125,7 @@ def test_it_works_on_the_command_line(own, digits):
         return done.stdout
 
     np.savez("some.npz", train=digits.train[:300].numpy(), test=digits.test[:30].numpy())
-    small = ["--latent", "2", "--hidden", "16", "--epochs", "1", "--device", "cpu"]
+    small = ["--latent", "3", "--hidden", "16", "--epochs", "1", "--device", "cpu"]
     run("train", "--data", "some.npz", "--folder", "run", *small, *trust, *chosen)
     run("evaluate", "run", "--samples", "20", "--json", "scores.json", "--device", "cpu", *trust)
     assert json.loads(Path("scores.json").read_text())["runs"]

@@ -146,7 +146,7 @@ class Posterior(nn.Module):
         return q
 
     def raw(self, q: Distribution) -> Raw:
-        """The raw outputs that make q, if it was made by `remembering` or the family can tell."""
+        """The raw outputs that make q, if ``remembering`` made it or the family can tell."""
         if "raw" in vars(q):
             return cast(Raw, vars(q)["raw"])
         raise BadType(

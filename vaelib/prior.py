@@ -39,7 +39,7 @@ class Prior(nn.Module):
 
     @property
     def visible(self) -> int:
-        """How many of the first dimensions of z a decoder sees: all, where there is one layer."""
+        """How many of the first dimensions of z a decoder sees, all where there is one layer."""
         return self.latent
 
     def forward(self, c: Tensor | None = None) -> Distribution:

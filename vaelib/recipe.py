@@ -193,9 +193,10 @@ def build(recipe: Any, classes: Sequence[type] = ()) -> Any:
         classes: those of yours that it may name, told by their names.
 
     Raises:
-        BadType: if ``classes`` holds something else.
-        BadValue: if the recipe names a class that is neither ours nor among ``classes``, in which
-            case nothing is imported; if it says why it could not be written; or is none.
+        ~vaelib.arguments.BadType: if ``classes`` holds something else.
+        ~vaelib.arguments.BadValue: if the recipe names a class that is neither ours nor among
+            ``classes``, in which case nothing is imported; if it says why it could not be written;
+            or is none.
 
     >>> build({"class": "os:system", "number": 0, "arguments": {}})
     Traceback (most recent call last):

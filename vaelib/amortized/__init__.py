@@ -9,14 +9,13 @@ Chapter: :doc:`/book/amortized`.
 
 from vaelib.amortized.diagnostics import Coverage, coverage, diagonal_floor
 from vaelib.amortized.heads import CholeskyHead, DiagonalHead, Simulator, fit_to_pairs
-from vaelib.amortized.per_datum import climb, laplace, refine
+from vaelib.amortized.per_datum import laplace, refine
 
 __all__ = [
     "CholeskyHead",
     "Coverage",
     "DiagonalHead",
     "Simulator",
-    "climb",
     "coverage",
     "diagonal_floor",
     "fit_to_pairs",

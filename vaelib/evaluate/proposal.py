@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaelib.amortized import climb
+from vaelib.amortized.per_datum import climb
 from vaelib.arguments import BadValue
 from vaelib.elbo import importance_weighted_bound
 from vaelib.evaluate.encoder import require_finite
@@ -67,8 +67,8 @@ def refined_q(
         generator: source of the noise, on the data's device.
 
     Returns:
-        One distribution per datum, of the model's own family: `log_evidence`'s ``q``. An estimate
-        made with it is a lower bound in expectation, whatever it is.
+        One distribution per datum, of the model's own family, for the ``q`` of `log_evidence`. An
+        estimate made with it is a lower bound in expectation, whatever it is.
 
     Raises:
         TypeError, ValueError: if x is not data for this model, the model has no posterior, or a

@@ -28,8 +28,8 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
     Raises:
         FileNotFoundError: if there is no checkpoint.
         CheckpointError: if the checkpoint is damaged, or the model was changed after it was made.
-        BadValue: if a class is not of vaelib and not among ``classes``, or it is not known how the
-            model was made; says what to do.
+        ~vaelib.arguments.BadValue: if a class is not of vaelib and not among ``classes``, or it is
+            not known how the model was made; says what to do.
 
     >>> import tempfile, vaelib
     >>> from vaelib import data, nets, train

@@ -15,7 +15,12 @@ from vaelib.vae.check import check_model
 from vaelib.vae.iwae import IWAE
 from vaelib.vae.model import DeepLatentModel
 from vaelib.vae.protocol import Model, require_model
-from vaelib.vae.two_layer import HierarchicalPosterior, HierarchicalPrior, TwoLayerVAE
+from vaelib.vae.two_layer import (
+    HierarchicalPosterior,
+    HierarchicalPrior,
+    TwoLayerVAE,
+    TwoSteps,
+)
 from vaelib.vae.vae import VAE
 
 __all__ = [
@@ -27,6 +32,7 @@ __all__ = [
     "HierarchicalPrior",
     "Model",
     "TwoLayerVAE",
+    "TwoSteps",
     "check_model",
     "require_model",
 ]
