@@ -12,7 +12,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from vaelib import evaluate, nets, train
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
-from vaelib.prior import Fixed, Mixture, VampPrior
+from vaelib.prior import Fixed, Mixture, Prior, VampPrior
 from vaelib.vae import IWAE, VAE
 
 D = torch.float64
@@ -390,3 +390,20 @@ def test_bad_parts_are_refused():
         VampPrior(torch.nn.Linear(6, 2), 6, 3)
     with pytest.raises(ValueError, match="one size of z, got 3 and 2; make the prior for 2"):
         VAE(nets.MLPEncoder(6, 2), nets.MLPDecoder(2, 6), prior=Mixture(3, 4))
+
+
+class Wide(Prior):
+    """Neither a normal of ours nor a mixture, and nothing of it is trained."""
+
+    latent = 2
+
+    def forward(self, c=None):
+        return torch.distributions.Independent(
+            torch.distributions.Normal(torch.zeros(2), torch.tensor([2.0, 0.5])), 1
+        )
+
+
+def test_the_spread_of_a_prior_without_weights():
+    """From 10,000 samples, whose variance errs by √(2 / n) of itself: 4.5 errors."""
+    expected = torch.tensor([4.0, 0.25])
+    assert ((Wide().spread() - expected).abs() < 4.5 * (2 / 10_000) ** 0.5 * expected).all()

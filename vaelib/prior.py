@@ -7,6 +7,7 @@ where it goes.
 """
 
 import hashlib
+from itertools import chain
 from typing import cast
 
 import torch
@@ -64,7 +65,8 @@ class Prior(nn.Module):
 
     def spread(self) -> Float[Tensor, " latent"]:
         """The variance of each dimension of z, from samples; an active unit moves a share of it."""
-        source = torch.Generator(next(self.parameters()).device).manual_seed(0)
+        tensors = chain(self.parameters(), self.buffers(), [torch.zeros(())])
+        source = torch.Generator(next(tensors).device).manual_seed(0)
         return self.sample(10_000, generator=source).var(0)
 
 
