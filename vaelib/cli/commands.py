@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaelib import data
+from vaelib import data, files
 from vaelib import evaluate as evaluation
 from vaelib import train as training
 from vaelib.arguments import BadValue
@@ -304,9 +304,9 @@ def _sheet(images: np.ndarray) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     """A result's file, whole or not at all."""
     try:
-        checkpoint.replace(path, content)
+        files.replace(path, content)
     except OSError as error:
         raise OSError(
             f"{path}: could not write {len(content):,} bytes ({error.strerror}); "
-            f"{checkpoint.remedy(error)}, or choose another place"
+            f"{files.remedy(error)}, or choose another place"
         ) from error

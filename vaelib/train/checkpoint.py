@@ -22,8 +22,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from vaelib.arguments import BadValue
-from vaelib.files import remedy as remedy
-from vaelib.files import replace as replace
+from vaelib.files import remedy, replace
 
 FORMAT = "vaelib checkpoint 1"
 NAME = "checkpoint.safetensors"
