@@ -78,3 +78,21 @@ def test_manifold_has_z1_to_the_right_and_z2_upwards():
     picture = ax.images[0].get_array()
     np.testing.assert_allclose(picture[0::28, 0::28], [[-2, 0, 2]] * 3)
     np.testing.assert_allclose(picture[27::28, 27::28], [[2] * 3, [0] * 3, [-2] * 3])
+
+
+def test_the_live_figures_have_the_same_colours():
+    """One thing, one colour: as style variables of figure.js, in the light."""
+    from vaelib.course import figures
+
+    style = figures.TwoGaussians._esm
+    for name in ("PRIOR", "POSTERIOR", "Q", "BOUND", "GAP", "SCORE"):
+        assert f"--{name.lower()}: {getattr(plots, name)};" in style
+
+
+def test_parts_of_a_whole_lie_end_to_end():
+    _, ax = plt.subplots()
+    plots.stack(ax, {"a": [(-3.0, plots.BOUND), (-1.5, plots.GAP)], "b": [(2.0, plots.Q)]})
+    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
+    assert spans == [(0, -3), (-3, -4.5), (0, 2)]
+    assert [text.get_text() for text in ax.texts] == ["−3.00", "−1.50", "2.00"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b"]

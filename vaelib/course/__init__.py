@@ -4,5 +4,6 @@
 """
 
 from vaelib.course.recordings import recorded
+from vaelib.course.tables import Table, table
 
-__all__ = ["recorded"]
+__all__ = ["Table", "recorded", "table"]

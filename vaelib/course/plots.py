@@ -1,8 +1,12 @@
 """Every picture of the course but the still ones of `vaelib.course.figures`.
 
 Each function draws on axes that it is given, or on a figure of its own, and returns the figure, so
-that a chapter can close it, save it, or assert what it shows. Colours are seaborn's colour-blind
-palette; digits are also told apart by their number, never by colour alone.
+that a chapter can close it, save it, or assert what it shows.
+
+The same thing has the same colour in the whole course, on the page as in the live figures
+(``figure.js`` has the same values): the prior is grey, the exact posterior green, q blue, data
+black, a bound orange, log p(x) a black line, a gap or a KL rose. What is told apart by its colour
+is told apart by a label too. The ten digits have a set of their own, and their numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,25 +15,120 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from IPython.core.getipython import get_ipython
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from torch import Tensor
 
-__all__ = ["classes", "density", "ellipses", "history", "images", "manifold", "theme"]
+__all__ = [
+    "BOUND",
+    "DATA",
+    "DIGITS",
+    "EVIDENCE",
+    "GAP",
+    "HEAT",
+    "POSTERIOR",
+    "PRIOR",
+    "SCORE",
+    "Q",
+    "classes",
+    "density",
+    "ellipses",
+    "history",
+    "images",
+    "label",
+    "manifold",
+    "stack",
+    "theme",
+]
 
-PALETTE = sns.color_palette("colorblind", 10)
+PRIOR = "#777777"
+POSTERIOR = "#108a63"  # the exact one
+Q = "#2b7bba"
+DATA = "#000000"
+BOUND = "#c0600a"  # the ELBO, and tighter ones
+EVIDENCE = "#000000"  # log p(x)
+GAP = "#c2477f"  # or a KL
+SCORE = "#7b52ab"  # the score-function estimator, where two estimators are compared
+DIGITS = sns.color_palette("tab10", 10).as_hex()
+PALETTE = [Q, BOUND, POSTERIOR, GAP, SCORE, PRIOR]  # of what has no colour of its own
+
+# Where the exact posterior is high; on a white ground, which is the page's in the dark too.
+HEAT = LinearSegmentedColormap.from_list("posterior", ["#ffffff", "#8fd0b8", POSTERIOR, "#06432f"])
 
 
 def theme() -> None:
-    """Set the look of all pictures: call it once at the top of a notebook."""
+    """Set the look of all pictures: call it once at the top of a notebook.
+
+    They are SVG on a transparent ground, whose text stays sharp at each size. In the dark the
+    site inverts them and turns the hue back: ink becomes light, and colours keep their meaning.
+    """
     sns.set_theme(
         context="notebook",
         style="ticks",
-        palette="colorblind",
-        rc={"figure.dpi": 96, "savefig.bbox": "tight", "image.cmap": "gray_r"},
+        palette=PALETTE,
+        rc={
+            "figure.dpi": 96,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "savefig.bbox": "tight",
+            "savefig.dpi": 192,  # of what is drawn as pixels within an SVG
+            "legend.frameon": False,
+            "image.cmap": "gray_r",
+            "svg.hashsalt": "vaelib",  # the same picture is the same file
+        },
     )
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def label(ax: Axes, x: float, y: float, text: str, color: object, **options: object) -> None:
+    """A text at a curve, in the curve's colour: to its right, unless ``ha`` or ``va`` say else."""
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=(4, 0),
+        textcoords="offset points",
+        color=color,
+        annotation_clip=False,
+        **({"ha": "left", "va": "center"} | options),
+    )
+
+
+def stack(
+    ax: Axes,
+    rows: dict[str, Sequence[tuple[float, object]]],
+    *,
+    start: float = 0.0,
+    show: Callable[[float], str] | None = "{:.2f}".format,
+) -> None:
+    """Two or more parts of a whole, as bars that lie end to end, a row for each name.
+
+    Args:
+        ax: where to draw.
+        rows: from a row's name to its parts, each a size and a colour; of a negative size, the
+            part goes to the left.
+        start: where each row begins.
+        show: what is written into a part, from its size; ``None`` writes nothing.
+    """
+    for row, parts in enumerate(rows.values()):
+        at = start
+        for size, color in parts:
+            ax.barh(row, size, left=at, height=0.62, color=color, linewidth=0)
+            if show is not None:
+                text = show(size).replace("-", "−")
+                ax.text(at + size / 2, row, text, ha="center", va="center", color="white")
+            at += size
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.invert_yaxis()
+    sns.despine(ax=ax, left=True)
+    ax.tick_params(axis="y", length=0)
 
 
 def images(
@@ -76,7 +175,15 @@ def history(curves: dict[str, Sequence[float]], *, ylabel: str) -> Figure:
 
 def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "") -> None:
     """Codes in a latent plane, coloured by class, with each class's number at its median."""
-    ax.scatter(z[:, 0], z[:, 1], s=4, c=[PALETTE[int(c)] for c in labels], alpha=0.5, linewidths=0)
+    ax.scatter(
+        z[:, 0],
+        z[:, 1],
+        s=4,
+        c=[DIGITS[int(c)] for c in labels],
+        alpha=0.5,
+        linewidths=0,
+        rasterized=True,
+    )
     for c in labels.unique():
         at = z[labels == c].median(0).values
         ax.text(
@@ -87,7 +194,7 @@ def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "
             weight="bold",
             ha="center",
             va="center",
-            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": PALETTE[int(c)], "lw": 1.5},
+            bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGITS[int(c)], "lw": 1.5},
         )
     ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal")
 
@@ -103,7 +210,7 @@ def ellipses(
     style: str = "-",
 ) -> None:
     """The curve ``radius`` standard deviations around each mean; 2 hold 86 % of a 2-D normal."""
-    colors = colors or [PALETTE[0]] * len(loc)
+    colors = colors or [Q] * len(loc)
     for centre, s, color in zip(loc.tolist(), scale.tolist(), colors, strict=True):
         width, height = 2 * radius * s[0], 2 * radius * s[1]
         ax.add_patch(Ellipse(centre, width, height, fc="none", ec=color, lw=lw, ls=style))
@@ -121,7 +228,7 @@ def density(
         picture.numpy(),
         origin="lower",
         extent=(low, high, low, high),
-        cmap="mako_r",
+        cmap=HEAT,
         vmin=0,
         interpolation="nearest",
     )

@@ -4,10 +4,16 @@
 // Python set them; every change draws the whole figure anew. Nothing moves unless somebody moves it.
 
 const STYLE = `
-.vf { --a: #2b7bba; --b: #c0600a; --c: #108a63; --d: #c2477f; --grey: #777777;
+/* The colours of vaelib.course.plots, with its meanings; in the dark, what the page makes of them. */
+.vf { --prior: #777777; --posterior: #108a63; --q: #2b7bba; --data: currentColor; --bound: #c0600a;
+  --evidence: currentColor; --gap: #c2477f; --score: #7b52ab;
+  --a: var(--q); --b: var(--bound); --c: var(--posterior); --d: var(--gap); --grey: var(--prior);
   max-width: 46rem; margin: 1rem 0; padding: .75rem; border: 1px solid var(--grey);
   border-radius: .5rem; color: inherit; font-size: .9rem; line-height: 1.35; }
 .vf .hint { margin: 0 0 .5rem; font-weight: 600; }
+html[data-theme="dark"] .vf { --prior: #888888; --posterior: #35af88; --q: #4d9ddc; --bound: #e2822c;
+  --gap: #f77cb4; --score: #b88fe8; }
+.vf .equation { margin: .5rem 0 0; font-size: 1.05rem; font-variant-numeric: tabular-nums; }
 .vf .said { margin: .5rem 0 0; font-variant-numeric: tabular-nums; }
 .vf .stage { display: flex; flex-wrap: wrap; gap: .75rem; }
 .vf .stage > * { flex: 1 1 16rem; min-width: 0; }
@@ -45,6 +51,7 @@ export function figure({ model, el }, { name, hint }, draw) {
   append(root, "style").textContent = STYLE;
   append(root, "p", { class: "hint" }).textContent = hint;
   const stage = append(root, "div", { class: "stage" });
+  const equation = append(root, "p", { class: "equation", hidden: "" });
   const sliders = append(root, "div", { class: "sliders" });
   const others = append(root, "div", { class: "others" });
   const said = append(root, "p", { class: "said" });
@@ -57,6 +64,20 @@ export function figure({ model, el }, { name, hint }, draw) {
     set(changes) {
       for (const [key, value] of Object.entries(changes)) model.set(key, value);
       model.save_changes();
+    },
+    /**
+     * What the picture shows, as an equation with its numbers: texts, or pairs of a text and the
+     * colour of what it names, as "var(--bound)".
+     */
+    equation(parts) {
+      equation.hidden = false;
+      equation.replaceChildren(...parts.map((part) => {
+        const [text, color] = [part].flat();
+        const made = document.createElement("span");
+        made.textContent = minus(text);
+        if (color) Object.assign(made.style, { color, fontWeight: 600 });
+        return made;
+      }));
     },
     /** The numbers of the figure in a sentence, for everybody. */
     say: (text) => { said.textContent = minus(text); },
@@ -136,6 +157,12 @@ export function button(figure, label, action) {
   made.textContent = label;
   made.onclick = action;
   return made;
+}
+
+/** A button that puts these settings back to what they were when the page was opened. */
+export function reset(figure, keys) {
+  const first = Object.fromEntries(keys.map((key) => [key, structuredClone(figure.get(key))]));
+  return button(figure, "Reset", () => figure.set(structuredClone(first)));
 }
 
 // ---- plots ----
