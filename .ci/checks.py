@@ -34,7 +34,8 @@ TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 # Chapters that train for minutes run beside the others.
 SLOW = {f"nbval-{chapter.name}": [chapter.path] for chapter in chapters() if chapter.slow}
 NBVAL = SLOW | {"nbval": [chapter.path for chapter in chapters() if not chapter.slow]}
-# What nbval may rewrite before it compares: addresses, and nothing else.
+# What nbval may rewrite before it compares: addresses, and pictures, whose last digits depend on
+# the processor; what a picture shows is checked by the cell behind it.
 SANITIZE = ROOT / "tests" / "nbval.cfg"
 
 

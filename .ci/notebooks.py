@@ -1,7 +1,8 @@
 """Run the chapters in the order of _toc.yml, each on a fresh kernel, and store normalized outputs.
 
 Normalized: what changes from run to run although nothing changed (cell ids, time stamps, the
-kernel's version) is made constant, so that a diff shows only what did change.
+kernel's version) is made constant, so that a diff shows only what did change. What is counted on a
+page (`book/page.py`) is written into it.
 """
 
 import sys
@@ -13,6 +14,7 @@ from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
 from chapters import ROOT, chapters
+from page import fill
 
 KEPT_METADATA = {"chapter", "widgets"}
 KEPT_CELL_METADATA = {"tags", "mystnb", "nbgrader", "slideshow"}
@@ -36,7 +38,10 @@ def normalize(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = nbformat.from_dict(
             {key: cell.metadata[key] for key in sorted(cell.metadata) if key in KEPT_CELL_METADATA}
         )
-    return notebook
+        page = cell.metadata.get("mystnb", {})
+        if "code_prompt_show" in page:  # a fold is called the same, shut and open
+            page["code_prompt_hide"] = page["code_prompt_show"]
+    return fill(notebook)
 
 
 def name_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

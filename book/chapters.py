@@ -7,6 +7,7 @@ metadata, under ``chapter``:
 
     claim       the one sentence that the chapter makes true, in Markdown
     needs       chapters to have read before; the opening links to each
+    path        targets of the sections that lie on the two-hour path, in their order
     modules     of vaelib, with a file of tests each; first the one of the chapter's name
     slow        whether it trains for minutes: such a chapter is run beside the others
     points      from the tag of a cell to what that cell shows: ``point-…`` a core point, in the
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = ("claim", "exercises", "mistakes", "modules", "needs", "points", "slow")
+KEYS = ("claim", "exercises", "mistakes", "modules", "needs", "path", "points", "slow")
 README = re.compile(r"(<!-- chapters -->\n).*?(<!-- end of chapters -->\n)", re.DOTALL)
 
 
@@ -51,6 +52,7 @@ class Chapter:
     exercises: tuple[Exercise, ...]
     claim: str
     needs: tuple[str, ...]
+    short_path: tuple[str, ...]
     modules: tuple[str, ...]
     slow: bool
     points: dict[str, str]
@@ -78,6 +80,7 @@ def chapters(root: Path = ROOT) -> tuple[Chapter, ...]:
 def _read(path: Path) -> Chapter:
     notebook = json.loads(path.read_text())
     told = notebook["metadata"].get("chapter", {})
+    told.setdefault("path", [])
     if sorted(told) != [*KEYS]:
         raise ValueError(
             f"{path.name}: expected metadata.chapter with {', '.join(KEYS)}, got "
@@ -88,7 +91,11 @@ def _read(path: Path) -> Chapter:
             f"{path.name}: expected a claim that fits the cell of a table, got a bar or a second "
             f"line in {told['claim']!r}; write \\mid for a bar"
         )
-    opening = "".join(notebook["cells"][0]["source"])
+    opening = "".join(
+        f"{''.join(cell['source'])}\n\n"
+        for cell in notebook["cells"][:3]  # title and claim, the first picture, what to expect
+        if cell["cell_type"] == "markdown"
+    )
     return Chapter(
         path=path,
         title=_found(path, r"(?m)^# (.+)$", opening, "a title"),
@@ -96,6 +103,7 @@ def _read(path: Path) -> Chapter:
         exercises=tuple(_exercises(path, notebook["cells"])),
         claim=told["claim"],
         needs=tuple(told["needs"]),
+        short_path=tuple(told["path"]),
         modules=tuple(told["modules"]),
         slow=told["slow"],
         points=told["points"],

@@ -3,8 +3,9 @@
     make learner                 writes them
     python grading/learner.py --check    says which are stale, and writes nothing
 
-nbgrader takes out solutions and hidden tests (its metadata stand in the chapters); what MyST adds
-to Markdown is turned into what Colab, Jupyter and a git host show.
+nbgrader takes out solutions and hidden tests (its metadata stand in the chapters); the checks that
+stand behind the page stay there, and what MyST adds to Markdown is turned into what Colab, Jupyter
+and a git host show.
 """
 
 import logging
@@ -86,7 +87,7 @@ def for_learners(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.Note
         nbformat.v4.new_code_cell(INSTALL.format(install=install)),
     ]
     for cell in notebook.cells:
-        if "explanation" in cell.metadata.get("tags", []):
+        if {"explanation", "checked"} & {*cell.metadata.get("tags", [])}:
             continue
         caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
         if cell.cell_type == "markdown":
@@ -114,6 +115,7 @@ def for_learners(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.Note
 def plain(text: str, chapter: str, cited: list[str]) -> str:
     """MyST as plain Markdown; the keys of cited works are added to `cited`."""
     text = re.sub(r"(?m)^% .*\n?", "", text)  # MyST's comments
+    text = re.sub(r"(?m)^This page checks .*\n?", "", text)  # the checks are not in the copy
     text = re.sub(r"(?m)^\(([\w-]+)\)=$", r'<a id="\1"></a>', text)
     text = re.sub(r"\{cite:([pt])\}`([^`]+)`", lambda m: _cite(m[1], m[2], cited), text)
     text = re.sub(r"\{term\}`([^`<]+?)(?: *<[^`]*>)?`", r"\1", text)

@@ -8,17 +8,18 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import chapters, readme
+from page import SHUT, assertions
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 
-# What a cell's tag promises. A cell tagged `point-…` shows a core point, in the open; `folded-…`
-# one for the curious, folded; `mistake-…` runs a mistake that public material makes. Each chapter's
-# metadata list them.
+# What a cell's tag promises. A cell tagged `point-…` shows a core point, in the open, or is the
+# folded check of one; `folded-…` one for the curious, folded; `mistake-…` runs a mistake that
+# public material makes. Each chapter's metadata list them.
 POINTS = {tag: chapter for chapter in chapters() for tag in chapter.points}
 MISTAKES = {tag: chapter for chapter in chapters() for tag in chapter.mistakes}
-# And what a cell is: of an exercise, hidden, or not compared.
-KINDS = {"answer", "check", "graded", "explanation"}
+# And what a cell is: of an exercise, a check of what the page says, hidden, or not compared.
+KINDS = {"answer", "check", "graded", "explanation", "checked"}
 HIDES = {"hide-cell", "hide-input", "remove-cell"}
 OTHER_TAGS = KINDS | HIDES | {"nbval-ignore-output"}
 
@@ -49,15 +50,21 @@ def tagged(tag):
 
 
 def printed(cell):
-    return "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream")
+    """What a cell prints, and the texts of its tables."""
+    return "\n".join(
+        output.get("text", "") or output["data"].get("text/plain", "")
+        for output in cell.outputs
+        if output.output_type == "stream" or "text/html" in output.get("data", {})
+    )
 
 
-def shows(cell):
-    """It asserts, or prints text that nbval compares."""
-    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source)))
-    checked = re.search(r"assert_close|assert_allclose", cell.source)
-    compared = printed(cell) and "nbval-ignore-output" not in tags(cell)
-    return asserts or bool(checked) or bool(compared)
+def asserts(cell):
+    return bool(assertions(cell.source))
+
+
+def seen(cell):
+    """It shows a picture, a table or a line of text, in the open."""
+    return bool(cell.outputs) and not tags(cell) & SHUT
 
 
 def test_a_chapter_needs_only_what_came_before():
@@ -68,7 +75,8 @@ def test_a_chapter_needs_only_what_came_before():
 @pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
 def test_the_opening_links_to_what_the_chapter_needs(chapter):
     """Under "You need", or in a box beside it; and to no other chapter."""
-    links = re.findall(r"\]\((\w+)[-.\w]*\)", NOTEBOOKS[chapter.name].cells[0].source)
+    opening = [c.source for c in NOTEBOOKS[chapter.name].cells[:3] if c.cell_type == "markdown"]
+    links = re.findall(r"\]\((\w+)[-.\w]*\)", "\n".join(opening))
     assert {*links} & {*CHAPTERS} == {*chapter.needs}
 
 
@@ -85,28 +93,38 @@ def test_the_table_of_the_readme_is_not_stale():
 
 
 @pytest.mark.parametrize("tag", POINTS)
-def test_each_point_is_on_its_page_and_run(tag):
+def test_each_point_is_on_its_page_and_checked(tag):
+    """A core point has a result that is seen and an assertion; a folded one has both folded."""
     found, cells = tagged(tag)
     assert found, f"no cell shows: {POINTS[tag].points[tag]}"
-    assert any(shows(cell) for _, cell in found)
-    assert all(cell.outputs for _, cell in found if tag.startswith("folded"))
-    if tag.startswith("folded"):
+    assert any(asserts(cell) for _, cell in found), f"nothing checks: {POINTS[tag].points[tag]}"
+    if not tag.startswith("folded"):
+        assert any(seen(cell) for _, cell in found), f"nobody sees: {POINTS[tag].points[tag]}"
+    elif not all("checked" in tags(cell) for _, cell in found):
+        assert any(cell.outputs for _, cell in found)
         for index, cell in found:
             assert "hide-cell" in tags(cell)
             before = "".join(c.source for c in cells[max(0, index - 3) : index])
             assert "For the curious" in before
             assert ":class: dropdown" in before
-    else:
-        assert any("hide-cell" not in tags(cell) for _, cell in found)
+
+
+def rows(cell):
+    """How many rows the tables of a cell have."""
+    html = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+    return sum(max(0, text.count("<tr>") - 1) for text in html)
 
 
 @pytest.mark.parametrize("tag", MISTAKES)
 def test_each_mistake_is_named_and_run_with_its_number(tag):
-    found, _ = tagged(tag)
+    """In a box of its own, or as a row of the table of mistakes."""
+    found, cells = tagged(tag)
     assert found
-    assert any(shows(cell) and re.search(r"\d", printed(cell)) for _, cell in found)
+    assert any(seen(cell) and re.search(r"\d", printed(cell)) for _, cell in found)
     boxes = re.findall(r"\{admonition\} Mistake: ", prose(MISTAKES[tag].name))
-    assert len(boxes) >= len(MISTAKES[tag].mistakes)
+    tables = [c for c in cells if any(name.startswith("mistake-") for name in tags(c))]
+    told = len(boxes) + sum(rows(cell) for cell in tables if cell.cell_type == "code")
+    assert told >= len(MISTAKES[tag].mistakes)
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)

@@ -50,6 +50,17 @@ def test_no_solution_no_output_no_hidden_test(chapter):
 
 
 @each
+def test_checks_stay_behind_the_page_and_all_else_is_there(chapter):
+    original = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4)
+    own = [cell.source for cell in COPIES[chapter].cells if cell.cell_type == "code"]
+    for cell in original.cells:
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader"):
+            kept = "checked" not in cell.metadata.get("tags", [])
+            assert (cell.source in own) == kept, cell.source
+    assert not any("This page checks" in cell.source for cell in COPIES[chapter].cells)
+
+
+@each
 def test_the_words_are_plain_markdown(chapter):
     for cell in COPIES[chapter].cells:
         if cell.cell_type != "markdown":
