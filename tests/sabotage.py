@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,27 +55,63 @@ def notebook(change: Callable[[list], None], what: str = "cells") -> Callable[[s
     return edit
 
 
-def compared(cells: list) -> int:
-    """Index of the first cell with a printed number that nbval compares."""
+def place(output: dict, table: bool = False) -> tuple[dict, str] | None:
+    """Where an output that nbval compares has its text: a printed one, or that of a table."""
+    if output.get("text") and not table:
+        return output, "text"
+    return (output["data"], "text/html") if "text/html" in output.get("data", {}) else None
+
+
+def compared(cells: list, table: bool = False) -> int:
+    """Index of the first cell with a number that nbval compares, printed or (only) in a table."""
     for index, cell in enumerate(cells):
         ignored = "nbval-ignore-output" in cell["metadata"].get("tags", [])
         for output in cell.get("outputs", []):
-            if not ignored and re.search(r"\d", "".join(output.get("text", []))):
+            found = place(output, table)
+            if not ignored and found and re.search(r"\d", "".join(found[0][found[1]])):
                 return index
     raise LookupError("no cell with a number that nbval compares")
 
 
-def up_to_compared(cells: list) -> None:
+def up_to_compared(cells: list, table: bool = False) -> None:
     """The cells after the first comparison are cut: they would cost minutes and show no more."""
-    del cells[compared(cells) + 1 :]
+    del cells[compared(cells, table) + 1 :]
 
 
-def alter_a_digit(cells: list) -> None:
-    up_to_compared(cells)
-    output = next(o for o in cells[-1]["outputs"] if re.search(r"\d", "".join(o.get("text", []))))
-    text = "".join(output["text"])
-    last = max(i for i, c in enumerate(text) if c.isdigit())
-    output["text"] = text[:last] + str((int(text[last]) + 1) % 10) + text[last + 1 :]
+def alter_a_digit(cells: list, table: bool = False) -> None:
+    up_to_compared(cells, table)
+    for output in cells[-1]["outputs"]:
+        found = place(output, table)
+        text = "".join(found[0][found[1]]) if found else ""
+        if re.search(r"\d", text):
+            last = max(i for i, c in enumerate(text) if c.isdigit())
+            found[0][found[1]] = text[:last] + str((int(text[last]) + 1) % 10) + text[last + 1 :]
+            return
+
+
+def checked(cells: list, pattern: str = "") -> dict:
+    """The first folded check whose line matches."""
+    for cell in cells:
+        line = cell["metadata"].get("mystnb", {}).get("code_prompt_show", "")
+        if "checked" in cell["metadata"].get("tags", []) and re.search(pattern, line):
+            return cell
+    raise LookupError(f"no check whose line matches {pattern!r}")
+
+
+def delete_a_check(cells: list) -> None:
+    cells.remove(checked(cells))
+
+
+def belie_a_check(cells: list) -> None:
+    """Another number in the line that says what was checked."""
+    page = checked(cells, r"\d")["metadata"]["mystnb"]
+    line = re.sub(r"\d+(?=\D*$)", "8371", page["code_prompt_show"])
+    page.update(code_prompt_show=line, code_prompt_hide=line)
+
+
+def open_a_check(cells: list) -> None:
+    tags = checked(cells)["metadata"]["tags"]
+    tags[:] = [tag for tag in tags if tag not in ("checked", "hide-cell")]
 
 
 def forget_to_run(cells: list) -> None:
@@ -89,7 +126,10 @@ def drop_tag(cells: list, tag: str, new: str | None = None) -> None:
 
 
 def drop_alt_text(cells: list) -> None:
-    cell = next(c for c in cells if "image" in c["metadata"].get("mystnb", {}))
+    drawn = [
+        c for c in cells if any("image/svg+xml" in o.get("data", {}) for o in c.get("outputs", []))
+    ]
+    cell = next(c for c in drawn if "image" in c["metadata"].get("mystnb", {}))
     del cell["metadata"]["mystnb"]["image"]
 
 
@@ -100,6 +140,7 @@ def unit(module: str) -> tuple[str, ...]:
 
 
 CHAPTERS = [chapter.path.name for chapter in chapters()]
+PAGES = [name for name in CHAPTERS if name != "train.ipynb"]  # it is rebuilt as a whole
 NOTEBOOKS = unit("notebooks")
 SITE = ("book", "site", "--paths", "tests/browser/test_site.py")
 
@@ -1025,6 +1066,31 @@ BUGS = [
     ),
     *(
         Bug(
+            f"{chapter}: one digit of a table altered",
+            f"book/{chapter}",
+            notebook(partial(alter_a_digit, table=True)),
+            ("nbval", "--paths", f"book/{chapter}"),
+            r"mismatch 'text/html'",
+        )
+        for chapter in PAGES
+    ),
+    *(
+        Bug(
+            f"{chapter}: {name}",
+            f"book/{chapter}",
+            notebook(change),
+            unit("page"),
+            rf"{test}\[{chapter.removesuffix('.ipynb')}\]",
+        )
+        for chapter in PAGES
+        for name, change, test in (
+            ("a check is deleted", delete_a_check, "test_minutes_and_number_of_checks"),
+            ("a check's line tells another number", belie_a_check, "test_each_number_of_a_check"),
+            ("a check stands in the open", open_a_check, "test_assertions_stand_in_folded_cells"),
+        )
+    ),
+    *(
+        Bug(
             f"{chapter}: a cell that was not run",
             f"book/{chapter}",
             notebook(forget_to_run),
@@ -1369,7 +1435,7 @@ def run(check: tuple[str, ...], where: Path) -> tuple[int, str]:
 
 def main(words: list[str]) -> int:
     bugs = [bug for bug in BUGS if all(word.lower() in bug.name.lower() for word in words)]
-    trusted: set[tuple[str, ...]] = set()
+    trusted: set[tuple[object, ...]] = set()
     missed = []
     with tempfile.TemporaryDirectory(prefix="sabotage ") as folder:  # a space, as clones have
         where = Path(folder)
@@ -1378,16 +1444,17 @@ def main(words: list[str]) -> int:
             start = time.perf_counter()
             path = where / bug.file
             before = path.read_text() if path.exists() else None
+            table = "of a table" in bug.name
             if bug.check[0] == "nbval":  # the sound notebook is cut in the same place
-                path.write_text(notebook(up_to_compared)(before))
-            if bug.check not in trusted:
+                path.write_text(notebook(partial(up_to_compared, table=table))(before))
+            if (*bug.check, table) not in trusted:
                 code, output = run(bug.check, where)
                 if code:
                     print(
                         f"{bug.name}: {' '.join(bug.check)} fails without the bug\n{output[-3000:]}"
                     )
                     return 1
-                trusted.add(bug.check)
+                trusted.add((*bug.check, table))
             path.write_text(bug.edit(before or ""))
             code, output = run(bug.check, where)
             path.unlink() if before is None else path.write_text(before)

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from chapters import chapters
 from nbclient import NotebookClient
 from test_course import CHAPTERS
 
@@ -145,11 +146,12 @@ def run_as_learner(chapter, installed, folder, monkeypatch):
     NotebookClient(copy, timeout=600, kernel_name="python3").execute(cwd=str(folder))
     printed = "".join(o.get("text", "") for o in copy.cells[-1].outputs)
     assert printed.startswith(str(installed))
-    for cell in copy.cells:
-        if re.fullmatch(r"checks\.\w+\(\w+\)", cell.source):
-            # A kernel may send a line and its end apart.
-            said = "".join(output.text for output in cell.outputs)
-            assert said.endswith(": not attempted\n")
+    asked = [cell for cell in copy.cells if re.fullmatch(r"checks\.\w+\(\w+\)", cell.source)]
+    assert len(asked) == len({told.name: told for told in chapters()}[chapter].exercises)
+    for cell in asked:
+        # A kernel may send a line and its end apart.
+        said = "".join(output.text for output in cell.outputs)
+        assert said.endswith(": not attempted\n")
     assert list(folder.iterdir()) == []
 
 
