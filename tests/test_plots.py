@@ -1,10 +1,13 @@
 """plots: what is drawn is what was given, at the place where it belongs."""
 
+import re
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from chapters import ROOT
 
 from vaelib.course import plots
 from vaelib.latent import grid
@@ -87,6 +90,14 @@ def test_the_live_figures_have_the_same_colours():
     style = figures.TwoGaussians._esm
     for name in ("PRIOR", "POSTERIOR", "Q", "BOUND", "GAP", "SCORE"):
         assert f"--{name.lower()}: {getattr(plots, name)};" in style
+
+
+def test_the_table_of_notation_shows_these_colours():
+    style = (ROOT / "book" / "_static" / "course.css").read_text()
+    shown = dict(re.findall(r"\.swatch\.(\w+)::before \{ background: (#\w+)", style))
+    assert shown == {
+        n.lower(): getattr(plots, n) for n in ("PRIOR", "POSTERIOR", "Q", "BOUND", "GAP")
+    }
 
 
 def test_parts_of_a_whole_lie_end_to_end():
