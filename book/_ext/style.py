@@ -1,4 +1,4 @@
-"""Put book/_static/course.css on every page.
+"""Put course.css and site.css of book/_static on every page.
 
 Not by `html_static_path` in _config.yml: Jupyter Book 1 would then load every script below that
 folder on every page, and figures bring scripts that belong to their own page only.
@@ -26,5 +26,6 @@ def setup(app):
     # Late, so that Jupyter Book, which reads the list to find scripts, is done with it.
     app.connect("config-inited", add_folder, priority=900)
     app.connect("env-get-outdated", look_at_static_files)
-    app.add_css_file("course.css")
+    for name in ("course.css", "site.css"):
+        app.add_css_file(name)
     return {"parallel_read_safe": True}
