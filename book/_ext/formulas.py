@@ -92,7 +92,9 @@ def needed(css, classes):
         if any({*re.findall(r"\.([\w-]+)", s)} <= classes for s in selectors.split(","))
     }
     faces = [face for face in faces if re.search(r"KaTeX_\w+", face)[0] in families]
-    return "".join(re.sub(r',url\([^)]+\) format\("(woff|truetype)"\)', "", f) for f in faces) + rules
+    return (
+        "".join(re.sub(r',url\([^)]+\) format\("(woff|truetype)"\)', "", f) for f in faces) + rules
+    )
 
 
 def serve(app, exception):

@@ -1,25 +1,19 @@
 // Draws the course's figures on the static page, from the state that the notebook has stored.
 //
 // In a notebook anywidget does this. Here is no kernel: a setting lives in the page, and Python
-// hears of nothing.
+// hears of nothing. A figure's script and numbers are fetched when the reader comes near.
 
-const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
-const stored = JSON.parse(document.querySelector(STATE).textContent).state;
+const NEAR = "800px 0px";
 const models = new Map();
-const modules = new Map();
 
 /** What a figure's `render` gets: the settings, and who wants to hear of a change. */
 class Model {
   #state;
   #listeners = new Map();
 
-  constructor({ state, buffers = [] }) {
-    this.#state = { ...state };
-    for (const { path, data } of buffers) {
-      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-      this.#state[path[0]] = new DataView(bytes.buffer);
-    }
-    this.widget_manager = { get_model: (id) => Promise.resolve(find(id)) };
+  constructor(state, find) {
+    this.#state = state;
+    this.widget_manager = { get_model: find };
   }
   get(name) {
     return this.#state[name];
@@ -41,25 +35,49 @@ class Model {
   send() {}
 }
 
-function find(id) {
-  if (!models.has(id)) models.set(id, new Model(stored[id]));
-  return models.get(id);
+async function fetched(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  return answer;
 }
 
-function load(source) {
-  if (!modules.has(source)) {
-    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    modules.set(source, import(address));
-  }
-  return modules.get(source);
+/** The model of this name, made once for all figures of the page that refer to it. */
+function find(name, told, at) {
+  if (!models.has(name)) models.set(name, made(told[name], (other) => find(other, told, at), at));
+  return models.get(name);
 }
 
-for (const place of document.querySelectorAll("[data-figure]")) {
-  const model = find(place.dataset.figure);
+async function made({ state, buffers }, find, at) {
+  await Promise.all(buffers.map(async ({ path, file }) => {
+    state[path[0]] = new DataView(await (await fetched(new URL(file, at))).arrayBuffer());
+  }));
+  return new Model(state, find);
+}
+
+async function draw(place) {
+  const at = new URL(place.dataset.figure, document.baseURI);
+  const { model: name, models: told } = await (await fetched(at)).json();
+  const [model, { default: figure }] = await Promise.all([
+    find(name, told, at), import(new URL(told[name].script, at)),
+  ]);
   const el = document.createElement("div");
   el.className = "live";
-  const { default: figure } = await load(model.get("_esm"));
   await figure.render({ model, el });
+  const { bottom, height } = place.getBoundingClientRect();
   place.append(el);
   place.classList.add("drawn");  // the still picture gives way, except in print
+  // What is being read stays where it is, also in a browser that does not see to it.
+  if (bottom < 0 && !CSS.supports("overflow-anchor", "auto")) {
+    scrollBy({ top: place.getBoundingClientRect().height - height, behavior: "instant" });
+  }
 }
+
+const watch = new IntersectionObserver((seen) => {
+  for (const { isIntersecting, target } of seen) {
+    if (isIntersecting) {
+      watch.unobserve(target);
+      draw(target);
+    }
+  }
+}, { rootMargin: NEAR });
+for (const place of document.querySelectorAll("[data-figure]")) watch.observe(place);

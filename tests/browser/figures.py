@@ -1,8 +1,8 @@
 """A page with figures on it, as the site has it, but built from widgets and not from a notebook."""
 
 import base64
+import importlib.util
 import io
-import json
 from functools import cache
 
 from conftest import ROOT
@@ -17,8 +17,19 @@ html {{ background: {background}; color: {color}; font-family: sans-serif; }}
 body {{ margin: 0 8px }}
 </style></head>
 <body><main><h1>A figure</h1>{places}</main>
-<script type="application/vnd.jupyter.widget-state+json">{state}</script>
 <script type="module">{host}</script></body></html>"""
+
+
+# The site's own extension; it is called as this file is.
+SPEC = importlib.util.spec_from_file_location("extension", ROOT / "book" / "_ext" / "figures.py")
+EXTENSION = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(EXTENSION)
+TYPES = {"js": "text/javascript", "json": "application/json", "bin": "application/octet-stream"}
+
+
+def inline(content, ending):
+    """An address that needs no server."""
+    return f"data:{TYPES[ending]};base64,{base64.b64encode(content).decode()}"
 
 
 @cache
@@ -31,12 +42,12 @@ def still(figure):
 
 def page_of(*widgets, theme="light"):
     """HTML of a page that draws these widgets with the site's own script."""
+    states = dependency_state(widgets, drop_defaults=False)
     places = [
-        f'<div class="interactive" data-figure="{widget.model_id}">'
+        f'<div class="interactive" data-figure="{EXTENSION.packed(states, widget.model_id, inline)}">'
         f'<img alt="{widget.description}" src="data:image/png;base64,{still(type(widget))}"></div>'
         for widget in widgets
     ]
-    state = {"state": dependency_state(widgets, drop_defaults=False)}
     static = ROOT / "book" / "_static"
     return PAGE.format(
         theme=theme,
@@ -44,7 +55,6 @@ def page_of(*widgets, theme="light"):
         color="#ced6dd" if theme == "dark" else "#222832",
         style=(static / "course.css").read_text(),
         places="".join(places),
-        state=json.dumps(state).replace("</", "<\\/"),
         host=(static / "figures.js").read_text(),
     )
 
