@@ -1,8 +1,8 @@
 """Interactive figures on the site: a still picture with alt text, which a script brings to life.
 
 A figure's output in a notebook is a view of a widget, which only a Jupyter front end can draw. On
-the page it becomes a place for `_static/figures.js`, with the still picture in it. All of it lies in
-files beside the page, named after what is in them: a reader who never comes near fetches nothing.
+the page it becomes a place for `_static/figures.js`, with the still picture in it. All that belongs
+to it lies in files beside the page, named after what is in them: who never comes near fetches none.
 """
 
 import base64

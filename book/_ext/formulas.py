@@ -1,7 +1,7 @@
 """Formulas made while the book is built: pages show them without a script, and at once.
 
 KaTeX (`book/_vendor/katex`) runs in V8 by the wheel `mini-racer`. It is as strict as it can be: a
-formula that it does not know, or knows otherwise than LaTeX, is an error that names the page and the
+formula that it does not know, or knows otherwise than LaTeX, is an error that names page and
 formula. Of its fonts those are served that the pages use.
 """
 
@@ -73,7 +73,7 @@ def visit_block(self, node):
 
 
 def lines(tex):
-    r"""Of reStructuredText: parts with an empty line between them, and ``\\`` outside of any \begin."""
+    r"""As reStructuredText means them: parts after empty lines, and ``\\`` without ``\begin``."""
     parts = [part for part in tex.split("\n\n") if part.strip()]
     parts = [
         rf"\begin{{split}}{part}\end{{split}}" if r"\\" in part and r"\begin" not in part else part

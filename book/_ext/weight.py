@@ -33,7 +33,8 @@ def size_of(path):
         head = re.search(r"<svg\b[^>]*>", path.read_text(encoding="utf-8"))[0]
         sides = [re.search(rf'\b{side}="([\d.]+)(px|pt|)"', head) for side in ("width", "height")]
         return [round(float(s[1]) * POINTS[s[2]]) for s in sides] if all(sides) else None
-    return Image.open(path).size
+    with Image.open(path) as picture:
+        return picture.size
 
 
 def sized(body, files):
@@ -100,13 +101,15 @@ def cut_icons(site, pages):
     )
     names = set(re.findall(r"\bfa-[a-z0-9-]+", " ".join([*pages, *scripts])))
     rules = MOTION.sub("", (whole / "css" / "all.min.css").read_text())
-    kept, codes = [], set(re.findall(r'"\\(f[0-9a-f]{3})"', " ".join(styles)))
+    kept, style = [], " ".join(styles)  # the theme writes an icon as its character, or escaped
+    codes = {int(code, 16) for code in re.findall(r'"\\(f[0-9a-f]{3})"', style)}
+    codes |= {ord(character) for character in re.findall("[\uf000-\uf8ff]", style)}
     for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", rules):
         icon = re.fullmatch(r'content:"\\([0-9a-f]+)"', body)
         if icon:
             if not names & set(re.findall(r"fa-[a-z0-9-]+", selectors)):
                 continue
-            codes.add(icon[1])
+            codes.add(int(icon[1], 16))
         if "@font-face" not in selectors:
             kept.append(f"{selectors}{{{body}}}")
     face = (
@@ -119,7 +122,7 @@ def cut_icons(site, pages):
     shutil.copy(whole / "LICENSE.txt", served)
     (served / "css" / "all.min.css").write_text("".join([*kept, face]))
     (served / "webfonts" / f"{FONT}.woff").write_bytes(
-        with_glyphs(whole / "webfonts" / f"{FONT}.ttf", {int(code, 16) for code in codes})
+        with_glyphs(whole / "webfonts" / f"{FONT}.ttf", codes)
     )
 
 

@@ -24,6 +24,7 @@ body {{ margin: 0 8px }}
 SPEC = importlib.util.spec_from_file_location("extension", ROOT / "book" / "_ext" / "figures.py")
 EXTENSION = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(EXTENSION)
+packed = EXTENSION.packed
 TYPES = {"js": "text/javascript", "json": "application/json", "bin": "application/octet-stream"}
 
 
@@ -44,7 +45,7 @@ def page_of(*widgets, theme="light"):
     """HTML of a page that draws these widgets with the site's own script."""
     states = dependency_state(widgets, drop_defaults=False)
     places = [
-        f'<div class="interactive" data-figure="{EXTENSION.packed(states, widget.model_id, inline)}">'
+        f'<div class="interactive" data-figure="{packed(states, widget.model_id, inline)}">'
         f'<img alt="{widget.description}" src="data:image/png;base64,{still(type(widget))}"></div>'
         for widget in widgets
     ]

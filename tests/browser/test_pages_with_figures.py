@@ -34,8 +34,31 @@ def test_no_widget_is_left_to_a_front_end_that_is_not_there():
         assert ("_static/figures.js" in path.read_text()) == bool(path.name in str(WITH)), path
 
 
+def test_a_figure_is_fetched_when_the_reader_comes_near(visit):
+    """Neither its script nor its network before; from then on figures of a page share both."""
+    seen = visit(1280)
+    tab = seen.open("book/vae.html")
+
+    def fetched():
+        return [r.url for r in seen.responses if "/_static/figures/" in r.url]
+
+    tops = tab.locator("[data-figure]").evaluate_all(
+        "all => all.map((place) => place.getBoundingClientRect().top)"
+    )
+    assert not [url for url in fetched() if url.endswith((".js", ".bin"))] or min(tops) < 1700
+    for top in tops:
+        # 700 px below the window's lower edge: not in sight, and there already.
+        tab.evaluate("y => window.scrollTo(0, y)", max(top - 900 - 700, 0))
+        tab.wait_for_load_state("networkidle")
+    tab.wait_for_function("() => document.querySelectorAll('.drawn').length > 0")
+    networks = [url for url in fetched() if url.endswith(".bin")]
+    assert len(networks) == len(set(networks)) >= 1
+    assert "widget-state" not in tab.content()
+
+
 def test_a_figure_follows_the_page_into_the_dark(visit):
     tab = visit(390, "dark").open("book/kl.html")
+    tab.locator(".interactive").first.scroll_into_view_if_needed()
     tab.wait_for_selector(".interactive.drawn")
     page, figure, ground = tab.evaluate(
         """() => {
