@@ -15,7 +15,8 @@ def settings():
         loc, k, marked = ((torch.rand(3, generator=generator) - 0.5) * 6).tolist()
         scale = 0.4 + 1.6 * torch.rand((), generator=generator).item()
         yield {
-            "loc": loc, "scale": scale, "k": 2 * k, "marked": marked, "samples": 200, "seed": seed,
+            "loc": loc, "scale": scale, "k": 2 * k, "marked": marked, "compare": True,
+            "samples": 200, "seed": seed,
         }  # fmt: skip
 
 
