@@ -206,14 +206,17 @@ const number = (v) => {
   return String(Number(v.toFixed(digits))).replace("-", "−");
 };
 
-function sentence(at, { gradient, pathwise, score }) {
+function sentence(at, { gradient, pathwise, score, marked }) {
   const one = (name, g) => {
     const wrong = gradient ? `; wrong sign: ${g.wrong}` : "";
     return `${name}: mean ${number(g.mean)} ± ${number(g.error)}, variance ` +
       `${number(g.variance)} (exactly ${number(g.exact)})${wrong}.`;
   };
   const other = at.compare ? ` ${one("Score function", score)}` : "";
-  return `${at.samples} cups, exact gradient ${number(gradient)}. ${one("Pathwise", pathwise)}${other}`;
+  const mine = `Marked: ε = ${number(at.marked)}, x = ${number(marked.x)}, cost ` +
+    `${number(marked.cost)}, slope ${number(marked.pathwise)}.`;
+  return `${at.samples} cups, exact gradient ${number(gradient)}. ` +
+    `${one("Pathwise", pathwise)}${other} ${mine}`;
 }
 
 export default { render };
