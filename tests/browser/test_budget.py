@@ -12,10 +12,11 @@ SHARES = """() => {
   const aside = [...article.querySelectorAll("section")].find(
     (part) => part.querySelector(":scope > h2")?.innerText.startsWith("Exercises"));
   const tall = (element) => element.getBoundingClientRect().height;
-  const sum = (elements) => [...elements].filter((e) => !aside.contains(e))
+  // A shut fold takes no room, but what is in it has the height that it would take.
+  const shut = (e) => e.tagName !== "SUMMARY" && e.closest("details:not([open])");
+  const sum = (elements) => [...elements].filter((e) => !aside.contains(e) && !shut(e))
     .reduce((total, e) => total + tall(e), 0);
   const all = (selector) => [...article.querySelectorAll(selector)];
-  // What is in a shut fold has no height; the fold's own line has.
   const output = all(".cell_output > .output").filter((e) => !e.querySelector("img, .interactive"));
   const code = [...all(".cell_input"), ...output, ...all("div.cell details.hide > summary")];
   const pictures = [...all(".cell_output img"), ...all(".interactive"), ...all("figure img")]
