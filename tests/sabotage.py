@@ -1139,6 +1139,20 @@ BUGS = [
         "test_both_divergences_are_vaelibs",
     ),
     Bug(
+        "figures: a cup's score divides by σ, not by its square",
+        "vaelib/course/figures/reparameterize.js",
+        swap("((x - loc) / scale ** 2)", "((x - loc) / scale)"),
+        ("site", "--paths", "tests/browser/test_reparameterize.py"),
+        "test_estimates_and_their_moments_are_vaelibs",
+    ),
+    Bug(
+        "figures: an order below zero loses its sign in the equation",
+        "vaelib/course/figures/reparameterize.js",
+        swap("const less = (v) => (v < 0 ?", "const less = (v) => (v > 99 ?"),
+        ("site", "--paths", "tests/browser/test_reparameterize.py"),
+        "test_the_task_of_the_page",
+    ),
+    Bug(
         "figures: float16 is read wrongly",
         "vaelib/course/figures/network.js",
         swap("2 ** (exponent - 15)", "2 ** (exponent - 14)"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from figures import values_in_the_page
+from figures import opened, settle, values_in_the_page
 
 from vaelib.course.figures import Reparameterize
 from vaelib.reparam import moments
@@ -65,3 +65,33 @@ def test_the_numbers_of_the_chapter(blank):
     assert found["score"]["exact"] == 495
     assert found["pathwise"]["wrong"] == 0
     assert abs(found["score"]["wrong"] - 100) < 5 * (200 / 4) ** 0.5
+
+
+def test_the_task_of_the_page_has_its_answer_beside_the_picture(browser):
+    """6 becomes 10, and by the score −9 becomes 25, as the noise is moved; Reset undoes both."""
+    context, page, complaints = opened(browser, Reparameterize())
+
+    def numbers():
+        settle(page)
+        lines = page.locator(".vf .equation").inner_text().splitlines()
+        return [line.rsplit("= ", 1)[1] for line in lines]
+
+    def mark(value):
+        page.get_by_label("marked noise ε").fill(value)
+
+    start = numbers()
+    assert start == ["0", "6", "8"]
+    words = page.locator(".vf .equation").inner_text()
+    assert "slope of its cost 2(x − k) = 2(0 + 3) = 6" in words
+    mark("1")
+    assert numbers() == ["2", "10", "8"]
+    page.get_by_label("and the score function").check()
+    assert numbers() == ["2", "10", "25", "8"]
+    mark("-1")
+    assert numbers() == ["0", "6", "−9", "8"]
+    page.get_by_label("knob μ").fill("2")
+    assert numbers()[-1] == "10"
+    page.get_by_role("button", name="Reset").click()
+    assert numbers() == start
+    assert complaints == []
+    context.close()
