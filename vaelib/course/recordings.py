@@ -19,13 +19,15 @@ def recorded(name: str) -> dict:
         name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
             ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
             without KL or noise; by ``benchmarks/sweep.py``.
+            ``"amortization"``, what one encoder for all digits costs and saves; by
+            ``benchmarks/amortization.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
-        ``versions`` and ``date``. The first two have ``points``, whose ``means``, if there are any,
-        are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
+        ``versions`` and ``date``. The first four have ``points``, whose ``means``, if there are
+        any, are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
         run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
         ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
         ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
