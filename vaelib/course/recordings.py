@@ -27,8 +27,8 @@ def recorded(name: str) -> dict:
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
         ``versions`` and ``date``. The first four have ``points``, whose ``means``, if there are
-        any, are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
-        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
+        any, are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they
+        were run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
         ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
         ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
         ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the
