@@ -44,6 +44,9 @@ def area(path):
     return abs(sum(u * b - a * v for (u, v), (a, b) in pairs)) / 2
 
 
+FILLS = ["='var(--gap)'", "^='url(#'"]  # solid, hatched
+
+
 def test_the_area_that_is_shown_is_the_kl(browser):
     """As it is at first, after a swap, and where the integrand is widest and highest."""
     context, page, _ = opened(browser, TwoGaussians())
@@ -52,7 +55,7 @@ def test_the_area_that_is_shown_is_the_kl(browser):
     def check():
         settle(page)
         per_square = abs(axis(bottom, "x")[0] * axis(bottom, "y")[0])
-        paths = [bottom.locator(f"path[fill='var(--{color})']") for color in "cd"]
+        paths = [bottom.locator(f"g > path[fill{kind}]") for kind in FILLS]
         above, below = (area(path.get_attribute("d")) / per_square for path in paths)
         plot, box = bottom.bounding_box(), paths[0].bounding_box()
         assert plot["y"] <= box["y"], "the area leaves its plot"
@@ -62,13 +65,77 @@ def test_the_area_that_is_shown_is_the_kl(browser):
         assert above - below == pytest.approx(kl, rel=0.01, abs=0.01)
         return kl
 
-    assert check() == 0.876
+    assert check() == 0.818
     page.get_by_role("button", name="Swap q and p").click()
-    assert check() == 4.901
+    assert check() == 2.807
     widest = {"loc of q": 4, "scale of q": 2.5, "loc of p": -4, "scale of p": 0.3}
     for label, value in widest.items():
         page.get_by_label(label).fill(str(value))
     assert check() > 100
     page.get_by_label("scale of q").fill("0.3")
     assert check() > 100
+    context.close()
+
+
+def test_the_terms_of_the_equation_add_up_and_follow_the_settings(browser):
+    """What stands beside the picture is the closed form, with the numbers of the moment."""
+    context, page, _ = opened(browser, TwoGaussians())
+
+    def terms():
+        settle(page)
+        text = page.locator(".vf .equation").inner_text().replace("−", "-")
+        first, half, last, total = re.search(
+            r"= (-?[\d.]+) - ([\d.]+) \+ ([\d.]+) = ([\d.]+) nats$", text
+        ).groups()
+        assert float(half) == 0.5
+        assert float(first) - 0.5 + float(last) == pytest.approx(float(total), abs=0.0016)
+        return text, float(total)
+
+    text, total = terms()
+    assert "log(1.00 / 0.50) - ½ + (0.50² + (1.00 - 0.00)²) / (2 · 1.00²)" in text
+    assert total == 0.818
+    page.get_by_label("loc of p").fill("-0.5")
+    page.get_by_label("scale of p").fill("2")
+    text, total = terms()
+    assert "log(2.00 / 0.50) - ½ + (0.50² + (1.00 - -0.50)²) / (2 · 2.00²)" in text
+    assert total == 1.199  # that of the chapter's four lines
+    page.get_by_role("button", name="Reset").click()
+    assert terms()[1] == 0.818
+    context.close()
+
+
+def test_the_task_has_an_answer_that_can_be_seen(browser):
+    context, page, _ = opened(browser, TwoGaussians())
+
+    def ratio():
+        settle(page)
+        return float(re.search(r"([\d.]+) times", page.locator(".vf .said").inner_text())[1])
+
+    page.get_by_label("loc of q").fill("0")
+    page.get_by_label("scale of q").fill("0.4")
+    assert ratio() < 4
+    page.get_by_label("scale of q").fill("0.35")
+    before = ratio()
+    assert before > 4
+    page.get_by_role("button", name="Swap q and p").click()
+    assert ratio() == pytest.approx(1 / before, abs=0.01)
+    context.close()
+
+
+def test_the_axes_follow_what_they_show(browser):
+    """Nothing is cut, and what is shown takes more than a third of its plot's height."""
+    context, page, _ = opened(browser, TwoGaussians())
+    plots = page.locator(".vf svg").all()
+    for q_scale, p_scale in ((0.3, 0.3), (0.3, 2.5), (2.5, 2.5), (2.5, 0.3)):
+        page.get_by_label("scale of q").fill(str(q_scale))
+        page.get_by_label("scale of p").fill(str(p_scale))
+        settle(page)
+        for plot in plots:
+            frame = plot.bounding_box()
+            boxes = [line.bounding_box() for line in plot.locator("path.line").all()]
+            top = min(box["y"] for box in boxes)
+            bottom = max(box["y"] + box["height"] for box in boxes)
+            assert frame["y"] <= top
+            assert bottom <= frame["y"] + frame["height"]
+            assert bottom - top > frame["height"] / 3
     context.close()
