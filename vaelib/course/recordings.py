@@ -20,7 +20,8 @@ def recorded(name: str) -> dict:
             ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
             without KL or noise; by ``benchmarks/sweep.py``.
             ``"amortization"``, what one encoder for all digits costs and saves; by
-            ``benchmarks/amortization.py``.
+            ``benchmarks/amortization.py``. ``"one_image"``, an image with its q and its
+            posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
