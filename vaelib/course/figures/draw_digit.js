@@ -1,5 +1,6 @@
-import { append, button, choice, drag, figure, linspace, logSumExp, plot, within } from "./figure.js";
-import { elboTerms, loadNetwork, paint, posteriorTable, sigmoid } from "./network.js";
+import { append, button, choice, drag, figure, linspace, logSumExp, minus, plot, reset,
+  within } from "./figure.js";
+import { drawClasses, elboTerms, loadNetwork, paint, posteriorTable, sigmoid } from "./network.js";
 
 // Draw a digit; see what the encoder believes of its z, and what is true.
 
@@ -62,13 +63,23 @@ export function evidence(coarse, far, fine, near) {
 }
 
 /**
- * The ELBO as the difference of its terms. Rounded numbers add up too: the first, of which a tenth
- * is the least part, is made of the other two as they are shown.
+ * What the picture shows as texts that add up, to the last digit that is seen: log p(x) is the
+ * pixels, minus the KL, plus the gap. Each is its number to a tenth, or to the tenth beside it.
  */
-export function terms({ reconstruction, kl }) {
-  const [elbo, cost] = [reconstruction - kl, kl].map((v) => v.toFixed(1));
-  return `${(Number(elbo) + Number(cost)).toFixed(1)} − ${cost} = ${elbo}`;
+export function sums({ reconstruction, kl, log_p }) {
+  const [elbo, cost, evidence] = [reconstruction - kl, kl, log_p].map((v) => Number(v.toFixed(1)));
+  const parts = { pixels: elbo + cost, kl: cost, elbo, gap: evidence - elbo, log_p: evidence };
+  return Object.fromEntries(Object.entries(parts).map(([name, v]) =>
+    [name, v.toFixed(1).replace(/^-0\.0$/, "0.0")]));
 }
+
+/** A C, and the stroke that closes it to a 0, in hundredths of the pad. */
+const arc = (from, to) => linspace(from, to, 24).map((degrees) => {
+  const a = (degrees * Math.PI) / 180;
+  return [Math.round(50 + 22 * Math.cos(a)), Math.round(50 + 38 * Math.sin(a))];
+});
+export const OPEN = [arc(-60, -300)];
+export const CLOSING = arc(-60, 60);
 
 const EPS = [[0, 0], [1.2, 0.3], [-0.9, 0.8], [0.2, -1.3], [-0.5, -0.6], [0.7, 1.1]];
 
@@ -76,29 +87,37 @@ async function render({ model, el }) {
   const network = await loadNetwork(model);
   const self = figure({ model, el }, {
     name: "Draw a digit and see its posterior",
-    hint: "Try: draw a 4 and close its top, stroke by stroke, until it is a 9.",
+    hint: "Try: draw a C, then close it to a 0. Where does the green ring go, and does the blue "
+      + "ellipse follow?",
   }, draw);
   const table = posteriorTable(network, { cells: 50, middle: [0, 0], reach: 4 });
   let fine = null;
   let begun = false;  // the figure may not be in the page yet when its work begins
 
-  const pad = append(self.stage, "canvas", {
+  // The pad, and beside it, on a phone too, what comes of the drawing.
+  const hand = append(self.stage, "div", {
+    style: "flex: 1 1 19rem; display: flex; gap: .75rem; align-items: flex-start",
+  });
+  const pad = append(hand, "canvas", {
     width: 260, height: 260, tabindex: 0, role: "img",
-    style: "flex: 1 1 12rem; max-width: 260px; aspect-ratio: 1; align-self: start; cursor: crosshair;"
+    style: "flex: 2 1 0; min-width: 0; max-width: 240px; aspect-ratio: 1; cursor: crosshair;"
       + " background: white; border: 1px solid var(--grey); image-rendering: auto;"
       + " box-sizing: border-box; touch-action: none",  // no pen may scroll either
     "aria-label": "Draw here. With the keyboard: arrows move the pen, space puts it down or lifts "
       + "it. Or choose a test digit below.",
   });
+  const strip = append(hand, "canvas", {
+    width: 2 * SIZE + 2, height: 4 * SIZE + 6, role: "img",
+    style: "flex: 1 1 0; min-width: 0; max-width: 120px; aspect-ratio: 58 / 118",
+    "aria-label": "First the image as the network sees it and the decoding of the middle of q, "
+      + "then the decodings of six z from q.",
+  });
+  const tile = (pixels, k) =>
+    paint(strip, pixels, (k % 2) * (SIZE + 2), Math.floor(k / 2) * (SIZE + 2));
   const plane = plot(self, { x: [-4, 4], y: [-4, 4], xlabel: "z₁", ylabel: "z₂" });
   const close = plot(self, { x: [-1, 1], y: [-1, 1], xlabel: "z₁", ylabel: "close up" });
-  for (const { svg } of [plane, close]) {
-    Object.assign(svg.style, { flex: "1 1 12rem", maxWidth: "22rem" });
-  }
-  const strip = append(self.stage, "canvas", {
-    width: SIZE * (EPS.length + 1) + 14, height: SIZE, role: "img", style: "flex: 1 0 100%",
-    "aria-label": "First the image as the network sees it, then the decodings of six z from q.",
-  });
+  const bar = plot(self, { x: [-200, 0], y: [0, 1], height: 150, ticks: "x", xlabel: "nats" });
+  for (const { svg } of [plane, close, bar]) Object.assign(svg.style, { flex: "1 1 19rem" });
 
   // A mouse, a finger or a pen. Strokes are in hundredths of the pad.
   drag(pad, (event, first) => {
@@ -136,10 +155,13 @@ async function render({ model, el }) {
   }
 
   const images = model.get("images");
-  const labels = model.get("labels");
+  const [labels, codes] = [model.get("labels"), model.get("codes")];
   choice(self, "digit", "or take", [[-1, "your drawing"],
-    ...labels.map((label, i) => [i, `test image ${i + 1}, a ${label}`])]);
+    ...images.map((_, i) => [i, `test image ${i + 1}, a ${labels[i]}`])]);
+  button(self, "Draw a C for me", () => self.set({ strokes: OPEN, digit: -1 }));
+  button(self, "Close it", () => self.set({ strokes: [...OPEN, CLOSING], digit: -1 }));
   button(self, "Clear", () => self.set({ strokes: [], digit: -1 }));
+  reset(self, ["strokes", "digit"]);
 
   function image() {
     if (self.get("digit") < 0) return asMnist(self.get("strokes"));
@@ -149,45 +171,80 @@ async function render({ model, el }) {
 
   function draw() {
     const x = image();
-    strip.getContext("2d").clearRect(0, 0, strip.width, SIZE);
-    paint(strip, x);
+    strip.getContext("2d").clearRect(0, 0, strip.width, strip.height);
+    tile(x, 0);
     drawPad(x);
     if (!x.some((p) => p > 0)) {
+      drawClasses(plane, codes, labels, { opacity: 0.35, size: 15 });
       self.say(`Draw a digit, or take one of the test images. ${self.get("about")}`);
-      plane.describe("The plane of z, empty until something is drawn.");
+      self.equation(["log p(x) = pixels − KL to the prior + gap"]);
+      plane.describe("The plane of z, with the codes of held-out digits.");
       close.describe("A part of the plane, empty until something is drawn.");
+      bar.describe("A bar of nats, empty until something is drawn.");
       return;
     }
-    const { loc, logvar, reconstruction, kl } = values({ x }, network);
+    const q = values({ x }, network);
+    const { loc, logvar } = q;
     const scale = logvar.map((v) => Math.exp(v / 2));
-    let exact = "";
+    let log_p = null;
+    let mode = null;
     if (table.more(0)) {
       const far = table.logJoint(x);
+      mode = table.points[far.indexOf(Math.max(...far))];
       shade(plane, far, table);
-      lookCloser(x, { loc, scale }, table.points[far.indexOf(Math.max(...far))]);
+      lookCloser(x, { loc, scale }, mode);
       if (fine.table.more(0)) {
         const near = fine.table.logJoint(x);
         shade(close, near, fine.table);
-        const log_p = evidence(table, far, fine.table, near);
-        exact = `log p(x) = ${log_p.toFixed(1)} nats, from all z on a grid. `;
+        log_p = evidence(table, far, fine.table, near);
       }
     }
-    const angles = linspace(0, 2 * Math.PI, 61);
-    const ellipse = angles.map((a) =>
+    drawClasses(plane, codes, labels, { opacity: 0.35, size: 15 });
+    const ellipse = linspace(0, 2 * Math.PI, 61).map((a) =>
       [loc[0] + 2 * scale[0] * Math.cos(a), loc[1] + 2 * scale[1] * Math.sin(a)]);
-    for (const view of [plane, close]) view.curve(ellipse, "var(--a)");
+    for (const view of [plane, close]) view.curve(ellipse, "var(--q)");
+    // The posterior is small in the whole plane: a ring shows where it is.
+    if (mode) {
+      plane.dot(mode, "none", 9, { stroke: "var(--posterior)", "stroke-width": 2.5 });
+    }
+    tile(network.decode(loc).map(sigmoid), 1);
     EPS.forEach((eps, k) => {
       const z = [loc[0] + scale[0] * eps[0], loc[1] + scale[1] * eps[1]];
-      close.dot(z, "var(--a)", 4);
-      paint(strip, network.decode(z).map(sigmoid), SIZE * (k + 1) + 14);
+      close.dot(z, "var(--q)", 4);
+      tile(network.decode(z).map(sigmoid), k + 2);
     });
-    self.say(`${exact}ELBO = E_q[log p(x | z)] − KL(q ‖ p(z)) = ${terms({ reconstruction, kl })} ` +
-      "nats. Blue ellipse: the encoder's q, at two standard deviations, with six " +
-      `samples, decoded in the last row. Green: the exact posterior. ${self.get("about")}`);
+    tell({ ...q, log_p });
     const words = `The encoder's ellipse around (${loc[0].toFixed(2)}, ${loc[1].toFixed(2)}), with ` +
       `scales ${scale[0].toFixed(3)} and ${scale[1].toFixed(3)}, over the exact posterior`;
-    plane.describe(`${words}.`);
+    plane.describe(`${words}, in a plane of ${codes.length} encoded digits.`);
     close.describe(`${words}, enlarged.`);
+  }
+
+  /** The equation, and its bar: a bound, and a gap up to log p(x). */
+  function tell(found) {
+    const shown = sums({ ...found, log_p: found.log_p ?? 0 });
+    const known = found.log_p !== null;
+    self.equation([
+      ["log p(x)", "var(--evidence)"], ` ${known ? shown.log_p : "…"} = `,
+      ["pixels", "var(--data)"], ` ${shown.pixels} − `,
+      ["KL to the prior", "var(--gap)"], ` ${shown.kl} + `,
+      ["gap", "var(--gap)"], ` ${known ? shown.gap : "…"} nats`,
+    ]);
+    self.say(`ELBO = ${shown.pixels} − ${shown.kl} = ${shown.elbo}. Green: the exact posterior, ` +
+      "ringed in the plane. Blue: the encoder's q at two standard deviations. Small pictures: " +
+      `the image and the decoding of q's middle, then of six draws from q. ${self.get("about")}`);
+    if (!known) return;
+    const [elbo, log_p] = [Number(shown.elbo), Number(shown.log_p)];
+    const room = Math.max(12, 0.5 * (log_p - elbo));
+    bar.range([elbo - 2 * room, log_p + room], [0, 1]);
+    bar.rect([elbo - 2 * room, 0.3], [elbo, 0.75], "var(--bound)", 0.85);
+    bar.rect([elbo, 0.3], [log_p, 0.75], "var(--gap)", 0.85);
+    bar.curve([[log_p, 0.2], [log_p, 0.85]], "var(--evidence)", { "stroke-width": 3 });
+    bar.text([elbo - room, 0.12], minus(`ELBO ${shown.elbo}`), { "text-anchor": "middle" });
+    bar.text([log_p, 0.95], minus(`log p(x) ${shown.log_p}`), { "text-anchor": "middle" });
+    bar.text([log_p, 0.12], `gap ${shown.gap}`, { "text-anchor": "middle" });
+    bar.describe(`A bar of nats: the ELBO ends at ${shown.elbo}, and the gap of ${shown.gap} ends ` +
+      `at log p(x), ${shown.log_p}.`);
   }
 
   /** Decode a table's cells between the reader's strokes, as long as it is wanted; then draw. */
@@ -218,9 +275,11 @@ async function render({ model, el }) {
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(cells, cells);
     const top = Math.max(...log_joint);
+    const green = getComputedStyle(self.root).getPropertyValue("--posterior").match(/\w\w/g)
+      .map((part) => Number.parseInt(part, 16));
     log_joint.forEach((value, c) => {
       const at = 4 * ((cells - 1 - Math.floor(c / cells)) * cells + (c % cells));
-      pixels.data.set([16, 138, 99, 255 * Math.exp((value - top) / 2)], at);
+      pixels.data.set([...green, 255 * Math.exp((value - top) / 2)], at);
     });
     context.putImageData(pixels, 0, 0);
     const [x, y] = [view.X(middle[0] - reach), view.Y(middle[1] + reach)];

@@ -11,19 +11,19 @@ from torch import Tensor
 from vaelib.vae import VAE
 
 from .figure import Figure, Still, script
-from .network import Network
+from .network import CHOICES, Network, codes_of, draw_codes
 
 __all__ = ["LatentPlane"]
 
 
 class LatentPlane(Figure):
-    r"""The decoder of a VAE over its plane of $z$: drag a point, see $p_\theta(x \mid z)$.
+    r"""The decoder of a VAE over its plane of $z$: drag a point or click, see $p_\theta(x \mid z)$.
 
     Args:
         model: a `~vaelib.vae.VAE` with two latent dimensions, or a `Network` that was made of one,
             for several figures that share it.
         images: binarized digits to encode and to show in the plane, ``[n, 784]``; the first twenty
-            can be walked between.
+            can be walked between, at first from a 0 to a 1 if both are among them.
         labels: what they are, ``[n]``.
         about: a sentence about the network, shown with the numbers.
 
@@ -55,23 +55,21 @@ class LatentPlane(Figure):
         **traits: Any,
     ) -> None:
         network = model if isinstance(model, Network) else Network(model)
-        codes: list[list[float]] = []
-        if images is not None:
-            with torch.no_grad():
-                loc, _ = network.model.raw(images)
-            codes = [[round(v, 3) for v in code] for code in loc.tolist()]
+        codes = codes_of(network, images)
         names = [] if labels is None else labels.tolist()
         if len(names) != len(codes):
             raise ValueError(f"got {len(codes)} images and {len(names)} labels")
-        first = {"z1": codes[0][0], "z2": codes[0][1]} if codes else {}
-        super().__init__(network=network, codes=codes, labels=names, **(first | traits))
+        some = names[:CHOICES]
+        way = {"start": some.index(0), "end": some.index(1)} if {0, 1} <= {*some} else {}
+        chosen = way | traits
+        first = codes[chosen.get("start", 0)] if codes else (0.0, 0.0)
+        at = {"z1": first[0], "z2": first[1]}
+        super().__init__(network=network, codes=codes, labels=names, **(at | chosen))
 
     def still(self) -> Still:  # noqa: D102
         picture = Still(figsize=(8, 4), layout="constrained")
         plane, image = picture.subplots(1, 2)
-        if self.codes:
-            z1, z2 = zip(*self.codes, strict=True)
-            plane.scatter(z1, z2, c=self.labels, cmap="tab10", s=6)
+        draw_codes(plane, self.codes, self.labels)
         plane.plot(self.z1, self.z2, "ko")
         plane.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(-4, 4), ylim=(-4, 4))
         with torch.no_grad():

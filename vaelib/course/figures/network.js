@@ -1,4 +1,4 @@
-import { linspace, logSumExp, sum } from "./figure.js";
+import { append, linspace, logSumExp, sum } from "./figure.js";
 
 // The page's network: an encoder and a decoder of linear layers, as vaelib.vae.VAE has them.
 
@@ -133,12 +133,56 @@ export function elboTerms(network, x, { loc, logvar }) {
 }
 
 /** Draw 28 x 28 probabilities into a canvas, ink dark on white. */
-export function paint(canvas, pixels, left = 0) {
+export function paint(canvas, pixels, left = 0, top = 0) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(28, 28);
   pixels.forEach((p, i) => {
     const grey = 255 * (1 - p);
     image.data.set([grey, grey, grey, 255], 4 * i);
   });
-  context.putImageData(image, left, 0);
+  context.putImageData(image, left, top);
+}
+
+// ---- the plane of codes ----
+
+// The ten digits, as vaelib.course.plots has them.
+const DIGITS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2",
+  "#7f7f7f", "#bcbd22", "#17becf"];
+
+/** Places for texts near the points, in pixels, so that no two are closer than `least`. */
+export function apart(points, least, rounds = 60) {
+  const places = points.map((point) => [...point]);
+  for (let round = 0; round < rounds; round += 1) {
+    places.forEach((a, i) => places.slice(i + 1).forEach((b) => {
+      const [u, v] = [b[0] - a[0], b[1] - a[1]];
+      const far = Math.hypot(u, v);
+      if (far >= least) return;
+      const angle = far > 0 ? Math.atan2(v, u) : i;  // any way, the same each time
+      const push = (least - far) / 2 + 0.01;
+      a[0] -= push * Math.cos(angle);
+      a[1] -= push * Math.sin(angle);
+      b[0] += push * Math.cos(angle);
+      b[1] += push * Math.sin(angle);
+    }));
+  }
+  return places;
+}
+
+/** Codes as dots of ten colours, and over them the ten digits: colour alone tells nobody a class. */
+export function drawClasses(plane, codes, labels, { opacity = 0.6, size = 18 } = {}) {
+  const classes = [...new Set(labels)].sort().map((label) => {
+    const mine = codes.filter((_, i) => labels[i] === label);
+    append(plane.layer, "path", {
+      d: mine.map(([u, v]) => `M${plane.X(u)} ${plane.Y(v)}h0`).join(""), stroke: DIGITS[label],
+      "stroke-width": 4, "stroke-linecap": "round", "stroke-opacity": opacity,
+    });
+    const middle = (i) => [...mine.map((c) => c[i])].sort((a, b) => a - b)[mine.length >> 1];
+    return { label, at: [plane.X(middle(0)), plane.Y(middle(1))] };
+  });
+  apart(classes.map(({ at }) => at), size + 4).forEach(([x, y], k) => {
+    append(plane.layer, "text", {
+      x, y: y + size / 3, "text-anchor": "middle", class: "class",
+      style: `font-size: ${size}px; font-weight: 700`,
+    }).textContent = classes[k].label;
+  });
 }

@@ -6,13 +6,17 @@ from typing import Any
 import anywidget
 import torch
 import traitlets
+from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from vaelib.course.plots import DIGITS
 from vaelib.likelihood import Bernoulli
 from vaelib.nets import Heads, LinearEncoder
 from vaelib.vae import VAE
 
 __all__ = ["Network"]
+
+CHOICES = 20  # so many images can be chosen by name in a figure
 
 ACTIVATIONS = {
     nn.Identity: "identity",
@@ -105,3 +109,19 @@ def _written(layer: nn.Module, where: str, numbers: list[Tensor]) -> dict[str, A
 
 def _kind(module: nn.Module) -> str:
     return f"a {type(module).__name__}"
+
+
+def codes_of(network: Network, images: Tensor | None) -> list[list[float]]:
+    """Where the encoder puts images in the plane, rounded for the page."""
+    if images is None:
+        return []
+    with torch.no_grad():
+        loc, _ = network.model.raw(images)
+    return [[round(v, 3) for v in code] for code in loc.tolist()]
+
+
+def draw_codes(ax: Axes, codes: list[list[float]], labels: list[int]) -> None:
+    """The codes of a still picture, in the colours of the ten digits."""
+    if codes:
+        z1, z2 = zip(*codes, strict=True)
+        ax.scatter(z1, z2, c=[DIGITS[label] for label in labels], s=6, alpha=0.5)
