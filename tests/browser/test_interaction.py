@@ -88,15 +88,20 @@ def shots():
     return SHOTS
 
 
-@pytest.mark.parametrize("width", [688, 520])
+@pytest.mark.parametrize("width", [688, 520, 390])
 def test_pictures_beside_a_drawing_are_not_stretched(browser, width):
-    """Three in a row on a page as wide as the site's; where they wrap, about as high as wide."""
+    """What is decoded stands beside the drawing on a phone too; planes are as high as wide."""
     context, page, _ = opened(browser, EXAMPLES["DrawDigit"](), width=width)
-    places = [p.bounding_box() for p in page.locator(".vf .stage > :is(canvas, svg)").all()[:3]]
-    if width == 688:
-        assert len({place["y"] for place in places}) == 1
-    for place in places:
-        assert place["width"] < 1.5 * place["height"]
+    pad, strip = (p.bounding_box() for p in page.locator(".vf .stage canvas").all())
+    assert pad["width"] == pytest.approx(pad["height"], rel=0.02)
+    assert strip["height"] == pytest.approx(118 / 58 * strip["width"], rel=0.02)
+    assert strip["y"] == pytest.approx(pad["y"], abs=1)
+    assert strip["x"] >= pad["x"] + pad["width"]
+    plane, close, bar = (p.bounding_box() for p in page.locator(".vf .stage > svg").all())
+    assert (plane["y"] == pytest.approx(pad["y"], abs=1)) == (width == 688)
+    for place in (plane, close):
+        assert place["width"] < (1.5 if width < 520 else 2) * place["height"]
+    assert bar["width"] > 250
     context.close()
 
 

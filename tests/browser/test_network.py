@@ -3,7 +3,6 @@
 import base64
 import copy
 import math
-import re
 from decimal import Decimal
 
 import pytest
@@ -145,25 +144,30 @@ def test_a_frame_takes_less_than_a_frame(ran):
     assert ran[0]["frame"] < 16  # milliseconds: encoder, and decoder at 25 points
 
 
-TERMS = """async ([source, all]) => {
+SUMS = """async ([source, all]) => {
   const page = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  return all.map(([reconstruction, kl]) => page.terms({ reconstruction, kl }));
+  return all.map(([reconstruction, kl, log_p]) => page.sums({ reconstruction, kl, log_p }));
 }"""
 
 
-def test_the_terms_that_are_shown_add_up(blank):
+def test_the_numbers_that_are_shown_add_up(blank):
     """To the last digit, and each is the number that it stands for."""
     generator = torch.Generator().manual_seed(0)
-    pairs = torch.rand(200, 2, generator=generator, dtype=torch.float64)
-    pairs = [[-156.62, 5.34], *(pairs * torch.tensor([-300.0, 20.0])).tolist()]
-    for (reconstruction, kl), shown in zip(
-        pairs, blank.evaluate(TERMS, [DrawDigit._esm, pairs]), strict=True
+    found = torch.rand(200, 3, generator=generator, dtype=torch.float64)
+    found = (found * torch.tensor([-300.0, 20.0, 40.0])).tolist()
+    triples = [[a, kl, a - kl + gap] for a, kl, gap in [[-156.62, 5.34, 0.01], *found]]
+    for (reconstruction, kl, log_p), texts in zip(
+        triples, blank.evaluate(SUMS, [DrawDigit._esm, triples]), strict=True
     ):
-        first, cost, elbo = map(Decimal, re.fullmatch(r"(\S+) − (\S+) = (\S+)", shown).groups())
-        assert first - cost == elbo
-        assert float(elbo) == pytest.approx(reconstruction - kl, abs=0.0501)
-        assert float(cost) == pytest.approx(kl, abs=0.0501)
-        assert float(first) == pytest.approx(reconstruction, abs=0.101)
+        shown = {name: Decimal(text) for name, text in texts.items()}
+        assert shown["log_p"] == shown["pixels"] - shown["kl"] + shown["gap"]
+        assert shown["elbo"] == shown["pixels"] - shown["kl"]
+        assert "-0.0" not in texts.values()
+        assert float(shown["elbo"]) == pytest.approx(reconstruction - kl, abs=0.0501)
+        assert float(shown["kl"]) == pytest.approx(kl, abs=0.0501)
+        assert float(shown["log_p"]) == pytest.approx(log_p, abs=0.0501)
+        assert float(shown["pixels"]) == pytest.approx(reconstruction, abs=0.101)
+        assert float(shown["gap"]) == pytest.approx(log_p - reconstruction + kl, abs=0.101)
 
 
 DRAWN = """async ([source, strokes]) => {

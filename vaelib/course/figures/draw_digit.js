@@ -73,13 +73,18 @@ export function sums({ reconstruction, kl, log_p }) {
     [name, v.toFixed(1).replace(/^-0\.0$/, "0.0")]));
 }
 
-/** A C, and the stroke that closes it to a 0, in hundredths of the pad. */
-const arc = (from, to) => linspace(from, to, 24).map((degrees) => {
+/** A piece of a ring, in hundredths of the pad; degrees are counted from its right side. */
+const arc = (from, to) => linspace(from, to, 20).map((degrees) => {
   const a = (degrees * Math.PI) / 180;
-  return [Math.round(50 + 22 * Math.cos(a)), Math.round(50 + 38 * Math.sin(a))];
+  return [Math.round(50 + 26 * Math.cos(a)), Math.round(50 + 36 * Math.sin(a))];
 });
-export const OPEN = [arc(-60, -300)];
-export const CLOSING = arc(-60, 60);
+const OPENINGS = [75, 60, 45, 0];  // degrees to each side
+
+/** The strokes of a C that is closed in steps, until it is a 0: there are steps 0 to 3. */
+export const closing = (step) => OPENINGS.slice(0, step + 1).flatMap((to, k) =>
+  k === 0
+    ? [arc(to, 360 - to)]
+    : [arc(OPENINGS[k - 1], to), arc(-OPENINGS[k - 1], -to)]);
 
 const EPS = [[0, 0], [1.2, 0.3], [-0.9, 0.8], [0.2, -1.3], [-0.5, -0.6], [0.7, 1.1]];
 
@@ -87,8 +92,8 @@ async function render({ model, el }) {
   const network = await loadNetwork(model);
   const self = figure({ model, el }, {
     name: "Draw a digit and see its posterior",
-    hint: "Try: draw a C, then close it to a 0. Where does the green ring go, and does the blue "
-      + "ellipse follow?",
+    hint: "Try: draw a C, then close it to a 0, stroke by stroke. When does the green ring jump, "
+      + "and when does the blue ellipse follow?",
   }, draw);
   const table = posteriorTable(network, { cells: 50, middle: [0, 0], reach: 4 });
   let fine = null;
@@ -158,8 +163,13 @@ async function render({ model, el }) {
   const [labels, codes] = [model.get("labels"), model.get("codes")];
   choice(self, "digit", "or take", [[-1, "your drawing"],
     ...images.map((_, i) => [i, `test image ${i + 1}, a ${labels[i]}`])]);
-  button(self, "Draw a C for me", () => self.set({ strokes: OPEN, digit: -1 }));
-  button(self, "Close it", () => self.set({ strokes: [...OPEN, CLOSING], digit: -1 }));
+  let step = 0;
+  const toStep = (next) => {
+    step = next;
+    self.set({ strokes: closing(step), digit: -1 });
+  };
+  button(self, "Draw a C for me", () => toStep(0));
+  button(self, "Close it further", () => toStep(Math.min(step + 1, OPENINGS.length - 1)));
   button(self, "Clear", () => self.set({ strokes: [], digit: -1 }));
   reset(self, ["strokes", "digit"]);
 
@@ -233,7 +243,10 @@ async function render({ model, el }) {
     self.say(`ELBO = ${shown.pixels} − ${shown.kl} = ${shown.elbo}. Green: the exact posterior, ` +
       "ringed in the plane. Blue: the encoder's q at two standard deviations. Small pictures: " +
       `the image and the decoding of q's middle, then of six draws from q. ${self.get("about")}`);
-    if (!known) return;
+    if (!known) {
+      bar.describe("A bar of nats, empty until log p(x) has been computed.");
+      return;
+    }
     const [elbo, log_p] = [Number(shown.elbo), Number(shown.log_p)];
     const room = Math.max(12, 0.5 * (log_p - elbo));
     bar.range([elbo - 2 * room, log_p + room], [0, 1]);

@@ -102,8 +102,8 @@ async function render({ model, el }) {
     const { probabilities } = values({ z }, network);
     paint(large, probabilities);
     const [half, constant, sum] = prior(z);
-    self.equation([["log p(z)", "var(--prior)"], ` = −½‖z‖² − log 2π = −${half} − ${constant} = `,
-      [sum, "var(--prior)"], " nats"]);
+    self.equation([["log p(z)", "var(--data)"], ` = −½‖z‖² − log 2π = −${half} − ${constant} = `,
+      [sum, "var(--data)"], " nats"]);
     const unsure = probabilities.filter((p) => p > 0.1 && p < 0.9).length;
     self.say(minus(`z = (${z[0].toFixed(2)}, ${z[1].toFixed(2)}): ${unsure} of 784 pixels are ` +
       `unsure, with a probability between 0.1 and 0.9. ${others}Dashed circles: the prior, at one ` +
