@@ -573,7 +573,7 @@ BUGS = [
     Bug(
         "spelling: a word misspelt in a chapter",
         "book/vae.ipynb",
-        swap("A mean is not a sample, and one", "A mean is not a sampel, and one"),
+        swap("A mean is not a sample, and neither", "A mean is not a sampel, and neither"),
         ("spelling",),
         "sampel",
     ),
@@ -1158,6 +1158,27 @@ BUGS = [
         swap("2 ** (exponent - 15)", "2 ** (exponent - 14)"),
         ("site", "--paths", "tests/browser/test_network.py"),
         "test_encoder_and_decoder",
+    ),
+    Bug(
+        "figures: numbers that do not add up as they are shown",
+        "vaelib/course/figures/draw_digit.js",
+        swap("{ pixels: elbo + cost, ", "{ pixels: reconstruction, "),
+        ("site", "--paths", "tests/browser/test_network.py"),
+        "test_the_numbers_that_are_shown_add_up",
+    ),
+    Bug(
+        "figures: labels of classes over each other",
+        "vaelib/course/figures/network.js",
+        swap("const push = (least - far) / 2 + 0.01;", "const push = 0;"),
+        ("site", "--paths", "tests/browser/test_latent_plane.py"),
+        "test_labels_stand_apart",
+    ),
+    Bug(
+        "figures: a click in the plane goes nowhere",
+        "vaelib/course/figures/latent_plane.js",
+        swap('addEventListener("click"', 'addEventListener("dblclick"'),
+        ("site", "--paths", "tests/browser/test_latent_plane.py"),
+        "test_a_click_moves_z_there",
     ),
     Bug(
         "figures: a finger's drag is left to scrolling",
