@@ -47,6 +47,19 @@ def test_classes_labels_each_class_once(generator):
     }
 
 
+def test_labels_of_classes_in_one_place_stand_apart(generator):
+    """Of two classes with the same median and a third beside it; a far one stays where it is."""
+    middles = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.1, 0.0], [9.0, 9.0]]).repeat_interleave(
+        30, 0
+    )
+    _, ax = plt.subplots()
+    z = middles + 1e-3 * torch.randn(120, 2, generator=generator)
+    plots.classes(ax, z, torch.arange(4).repeat_interleave(30))
+    places = torch.tensor([text.get_position() for text in ax.texts])
+    assert torch.pdist(places).min() > 0.06 * 9
+    assert (places[3] - 9).abs().max() < 0.01
+
+
 def test_ellipses_have_the_width_of_their_scale():
     _, ax = plt.subplots()
     plots.ellipses(ax, torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 0.1]]), radius=2.0)

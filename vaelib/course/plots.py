@@ -174,7 +174,7 @@ def history(curves: dict[str, Sequence[float]], *, ylabel: str) -> Figure:
 
 
 def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "") -> None:
-    """Codes in a latent plane, coloured by class, with each class's number at its median."""
+    """Codes in a latent plane, coloured by class, with each class's number near its median."""
     ax.scatter(
         z[:, 0],
         z[:, 1],
@@ -184,8 +184,10 @@ def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "
         linewidths=0,
         rasterized=True,
     )
-    for c in labels.unique():
-        at = z[labels == c].median(0).values
+    classes = labels.unique()
+    medians = torch.stack([z[labels == c].median(0).values for c in classes])
+    width = (z.amax(0) - z.amin(0)).max().item()
+    for c, at in zip(classes, _apart(medians, 0.065 * width), strict=True):
         ax.text(
             at[0].item(),
             at[1].item(),
@@ -197,6 +199,21 @@ def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "
             bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": DIGITS[int(c)], "lw": 1.5},
         )
     ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal")
+
+
+def _apart(points: Tensor, least: float, rounds: int = 100) -> Tensor:
+    """Places near the points, no two closer than ``least``: each pair that is pushes itself."""
+    places = points.double().clone()
+    for _ in range(rounds):
+        for i in range(len(places)):
+            for j in range(i):
+                way = places[i] - places[j]
+                far = way.norm()
+                if far < least:
+                    way = way / far if far > 0 else torch.tensor([0.0, 1.0]).to(way)
+                    places[i] += way * (least - far) / 2
+                    places[j] -= way * (least - far) / 2
+    return places
 
 
 def ellipses(
