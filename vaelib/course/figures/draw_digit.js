@@ -255,7 +255,9 @@ async function render({ model, el }) {
     bar.curve([[log_p, 0.2], [log_p, 0.85]], "var(--evidence)", { "stroke-width": 3 });
     bar.text([elbo - room, 0.12], minus(`ELBO ${shown.elbo}`), { "text-anchor": "middle" });
     bar.text([log_p, 0.95], minus(`log p(x) ${shown.log_p}`), { "text-anchor": "middle" });
-    bar.text([log_p, 0.12], `gap ${shown.gap}`, { "text-anchor": "middle" });
+    const wide = log_p - elbo > room;  // its name fits below it
+    bar.text([wide ? (elbo + log_p) / 2 : log_p, 0.12], `gap ${shown.gap}`,
+      wide ? { "text-anchor": "middle" } : { dx: 5 });
     bar.describe(`A bar of nats: the ELBO ends at ${shown.elbo}, and the gap of ${shown.gap} ends ` +
       `at log p(x), ${shown.log_p}.`);
   }

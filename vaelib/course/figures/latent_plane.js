@@ -106,7 +106,7 @@ async function render({ model, el }) {
       [sum, "var(--data)"], " nats"]);
     const unsure = probabilities.filter((p) => p > 0.1 && p < 0.9).length;
     self.say(minus(`z = (${z[0].toFixed(2)}, ${z[1].toFixed(2)}): ${unsure} of 784 pixels are ` +
-      `unsure, with a probability between 0.1 and 0.9. ${others}Dashed circles: the prior, at one ` +
+      `unsure, with a probability between 0.1 and 0.9. ${others}Dotted circles: the prior, at one ` +
       `and two standard deviations. ${self.get("about")}`));
     large.setAttribute("aria-label",
       `The decoded probabilities at z = (${z[0].toFixed(2)}, ${z[1].toFixed(2)}), dark where a ` +
