@@ -12,7 +12,7 @@ from figures import opened, settle
 
 # With room for 60 pixels down and across, on a phone.
 START = {
-    "WetStreet": {"p_rain": 0.5, "p_sprinkler": 0.6},
+    "WetStreet": {"p_rain": 0.8, "p_sprinkler": 0.9},
     "CurvedPosterior": {"x": 3.5},
     "TwoGaussians": {"q_scale": 0.4, "p_scale": 0.4},
     "Reparameterize": {"loc": -2.0, "scale": 0.5, "marked": -1.0, "k": -3.0},

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from figures import values_in_the_page
+from figures import opened, settle, values_in_the_page
 
 from vaelib.course.figures import WetStreet
 
@@ -68,3 +68,30 @@ def test_what_cannot_be_seen_has_no_posterior(blank):
     for found in values_in_the_page(blank, WetStreet, impossible):
         assert found["evidence"] == 0
         assert found["surprise"] is found["rain"] is found["sprinkler"] is None
+
+
+def test_the_division_beside_the_picture_is_that_of_the_question(browser):
+    """Hidden, the street takes the sprinkler's word about rain away; a reset brings all back."""
+    context, page, _ = opened(browser, WetStreet())
+    equation = page.locator(".vf .equation")
+    settle(page)
+    first = "p(rain | wet) = 0.1848 / 0.4048 = 0.457"
+    assert equation.inner_text() == first
+    page.get_by_role("combobox", name="Sprinkler", exact=True).select_option("on")
+    settle(page)
+    assert equation.inner_text() == "p(rain | wet, sprinkler) = 0.0588 / 0.2508 = 0.234"
+    page.get_by_role("combobox", name="Street", exact=True).select_option("unseen")
+    settle(page)
+    assert equation.inner_text() == "p(rain | sprinkler) = 0.0600 / 0.3000 = 0.200"
+    page.get_by_role("button", name="Reset").click()
+    settle(page)
+    assert equation.inner_text() == first
+    context.close()
+
+
+def test_it_is_low_enough_for_a_first_screen(browser):
+    """Of 720 pixels, the title, the scene and the claim above it need the others."""
+    context, page, _ = opened(browser, WetStreet(), width=688)
+    settle(page)
+    assert page.locator(".vf").bounding_box()["height"] <= 360
+    context.close()

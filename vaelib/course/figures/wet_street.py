@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 import traitlets
 
+from vaelib.course.plots import POSTERIOR, PRIOR
 from vaelib.latent import DiscreteNetwork, Node
 
 from .figure import Figure, Still, script
@@ -20,8 +21,9 @@ class WetStreet(Figure):
 
     $$p(z \mid x) = \frac{p(z)\, p(x \mid z)}{\sum_{z'} p(z')\, p(x \mid z')}$$
 
-    Shown are the four cases z as areas of a unit square, filled where they agree with what is seen,
-    and prior and posterior of both causes. Surprise is $-\log p(x)$, in nats.
+    Shown are the four cases z as areas of a unit square, green where they agree with what is seen;
+    beside it, in bars, prior (grey) and posterior (green) of both causes; and the division that
+    leads from one to the other. Surprise is $-\log p(x)$, in nats.
 
     Args:
         p_rain, p_sprinkler: prior probabilities.
@@ -85,7 +87,7 @@ class WetStreet(Figure):
         return float(seen[cause] if cause in seen else network.posterior(cause, seen)[1])
 
     def still(self) -> Still:  # noqa: D102
-        picture = Still(figsize=(9, 3.3), layout="constrained")
+        picture = Still(figsize=(9, 2.7), layout="constrained")
         square, bars = picture.subplots(1, 2)
         network, seen = self.network(), self.seen()
         kept = network.joint()
@@ -93,22 +95,25 @@ class WetStreet(Figure):
             if name in seen:  # cases that disagree have no area left
                 other = torch.tensor(1 - seen[name])
                 kept = kept.index_fill(axis, other, 0.0)
-        sides = {"rain": (self.p_rain, 0.0, "C0"), "no rain": (1 - self.p_rain, self.p_rain, "C7")}
-        for r, (wide, left, color) in zip((1, 0), sides.values(), strict=True):
+        asked = "rain" if self.rain == "unseen" else "sprinkler"
+        for r, left, wide in ((1, 0.0, self.p_rain), (0, self.p_rain, 1 - self.p_rain)):
             for s, base in ((1, 0.0), (0, self.p_sprinkler)):
                 area = kept[r, s].sum().item()
                 if area > 0:
-                    square.bar(left, area / wide, wide, base, align="edge", color=color, alpha=0.6)
+                    alpha = 0.75 if (r if asked == "rain" else s) else 0.4
+                    options: dict[str, Any] = {"align": "edge", "color": POSTERIOR, "alpha": alpha}
+                    square.bar(left, area / wide, wide, base, **options)
                     square.text(left + wide / 2, base + 0.04, f"{area:.3f}", ha="center")
-        square.axvline(self.p_rain, color="black", lw=1)
-        square.axhline(self.p_sprinkler, color="black", lw=1)
-        square.set(xlim=(0, 1), ylim=(0, 1), xlabel="rain | no rain", ylabel="on | off")
-        square.set_title(f"p(evidence) = {network.evidence(seen):.3f}, the filled area")
+        square.axvline(self.p_rain, color=PRIOR)
+        square.axhline(self.p_sprinkler, color=PRIOR)
+        square.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+        square.set(xlabel="rain | no rain", ylabel="on | off")
+        square.set_title(f"p(evidence) = {network.evidence(seen):.4f}, the green area")
         for i, (name, prior) in enumerate((("rain", self.p_rain), ("sprinkler", self.p_sprinkler))):
             heights = [prior, self.posterior(name)]
-            drawn = bars.bar([3 * i, 3 * i + 1], heights, color=["C7", f"C{i}"])
+            drawn = bars.bar([3 * i, 3 * i + 1], heights, color=[PRIOR, POSTERIOR])
             bars.bar_label(drawn, fmt="%.3f")
         labels = ["rain\nprior", "posterior", "sprinkler\nprior", "posterior"]
         bars.set_xticks([0, 1, 3, 4], labels)
-        bars.set(ylim=(0, 1.1), title="probability of each cause")
+        bars.set(ylim=(0, 1.2), title="probability of each cause")
         return picture
