@@ -44,19 +44,23 @@ def test_evidence_elbo_and_kl_are_vaelibs(blank):
     ("loc", "scale", "x"), [(0.7, 0.5, 3.0), (-1.0, 1.2, 5.0), (3.0, 0.2, 0.0), (1.5, 0.9, 0.5)]
 )
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_bar_holds_all_of_the_elbo_and_its_numbers_add_up(browser, width, loc, scale, x):
-    context, page, _ = opened(browser, ElboGap(loc=loc, scale=scale, x=x), width=width)
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_bar_holds_all_of_the_elbo_and_its_numbers_add_up(
+    browser, width, loc, scale, x, compact
+):
+    figure = ElboGap(loc=loc, scale=scale, x=x, compact=compact)
+    context, page, _ = opened(browser, figure, width=width)
     bar = page.locator(".vf svg").first
     slope, zero = axis(bar, "x")
     parts = bar.locator("g rect").evaluate_all(  # not the one that clips
         "all => all.map(r => [r.x.baseVal.value, r.x.baseVal.value + r.width.baseVal.value])"
     )
     [(_, elbo), (gap, log_evidence)] = [[(v - zero) / slope for v in part] for part in parts]
-    said = page.locator(".vf .said").inner_text().replace("−", "-")
+    said = page.locator(".vf .equation").inner_text().replace("−", "-")
     numbers = [float(v) for v in re.findall(r"-?\d+\.\d+", said)]
     assert [log_evidence, elbo, log_evidence - gap] == pytest.approx(numbers, abs=0.01)
     assert round(numbers[1] + numbers[2] - numbers[0], 6) == 0
-    # What is written on the bar is what the sentence says, and none of it is cut.
+    # What is written on the bar is what the equation says, and none of it is cut.
     words = bar.locator("text").all_text_contents()
     written = re.findall(r"(?:log p\(x\)|ELBO|KL) (−?\d+\.\d+)", " ".join(words))
     assert sorted(float(v.replace("−", "-")) for v in written) == sorted(numbers)
