@@ -1,4 +1,4 @@
-"""Runs of chapter `vae` that take too long for a page; what it shows of them is stored.
+"""Runs of chapter `collapse` that take too long for a page; what it shows of them is stored.
 
     python benchmarks/sweep.py                 several β and latent sizes (20 min)
     python benchmarks/sweep.py neighbours      neighbours in the codes, four seeds (5 min)
@@ -24,11 +24,11 @@ from vaelib.vae import VAE, Autoencoder
 BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LATENTS = (2, 4, 8, 16, 32, 64)
 SEEDS = (0, 1)
-# How the chapter trains all of its models.
+# How chapter vae trains all of its models.
 TRAINING = {"lr": 3e-3, "batch_size": 64, "progress": False}
 # Of the plane's spread: how far apart two pictures are decoded.
 DISTANCES = (0.05, 0.1, 0.2, 0.5, 1.0)
-# What q is held at where only the noise is kept: the median of the chapter's VAE, rounded.
+# What q is held at where only the noise is kept: the median of that chapter's VAE, rounded.
 HELD_SCALE = 0.06
 
 

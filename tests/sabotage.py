@@ -363,6 +363,37 @@ BUGS = [
         "test_loss_is_minus_the_mean",
     ),
     Bug(
+        "collapse: free bits datum by datum",
+        "vaelib/collapse.py",
+        swap("kl.mean(0).clamp(min=floor).sum()", "kl.clamp(min=floor).mean(0).sum()"),
+        unit("collapse"),
+        "test_below_the_floor_nothing_pushes",
+    ),
+    Bug(
+        "collapse: a warm-up that forgets the free bits",
+        "vaelib/collapse.py",
+        swap("return self.beta * self.kl_warmup * second", "return self.beta * second"),
+        unit("collapse"),
+        "test_the_loss_is_that_by_hand",
+    ),
+    Bug(
+        "collapse: a loss that is compared where the KL is 0",
+        "vaelib/collapse.py",
+        swap(
+            "weight.normal_(std=0.1, generator=generator)",
+            "weight.zero_()",
+        ),
+        unit("collapse"),
+        r"test_what_was_built_in_is_named\[reduction\]",
+    ),
+    Bug(
+        "collapse: the encoder hears its KL too",
+        "vaelib/collapse.py",
+        swap("start.terms(x, eps).log_likelihood.mean()", "start.terms(x, eps).elbo.mean()"),
+        unit("collapse"),
+        r"test_what_was_built_in_is_named\[detached\]",
+    ),
+    Bug(
         "likelihood: grey pixels pass for binary ones",
         "vaelib/likelihood.py",
         swap("support = constraints.boolean", "support = constraints.unit_interval"),

@@ -9,6 +9,7 @@ Of remedies, `FreeBits` is here, and the KL's warm-up is an argument of `vaelib.
 Chapter: :doc:`/book/collapse`.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from vaelib.vae import VAE
 __all__ = ["FreeBits", "Symptoms", "cause", "free_bits", "kl_of_units", "symptoms"]
 
 IN_USE = 0.5  # nats: with a KL above, z is used, and nothing has collapsed
+MISSED = 0.1  # nats, of a loss that is not minus the ELBO
 FAR_ABOVE = 3.0  # nats, of the ELBO above that of pixels which know nothing of each other
 
 
@@ -152,7 +154,7 @@ class Symptoms(NamedTuple):
     """What `symptoms` measures of a model, to tell the causes of a dead code apart by `cause`."""
 
     kl: float  # mean KL(q ‖ prior), nats
-    loss_error: float  # |loss + mean ELBO| over |mean ELBO|, with the same noise
+    loss_error: float  # nats by which the loss misses minus the mean ELBO, at random weights
     pictures_differ: float  # before training: how far the decoder's outputs are apart, over z
     encoder_hears: float  # before training: length of φ's gradient of the mean log p(x | z)
     above_alone: float  # nats by which the ELBO is above that of pixels each on its own
@@ -173,7 +175,9 @@ def symptoms(
 
     Args:
         model: trained; a `vaelib.vae.VAE`.
-        start: a copy from before the first step, whose two answers are about wiring and weights.
+        start: a copy from before the first step, which is asked about weights and wiring. The loss
+            is compared with the ELBO at random weights of its encoder: at the end, where the KL is
+            0, they agree whatever the KL's weight is.
         x: held-out data, shape ``[n, pixel]``.
         alone: mean log p(x) of a model of pixels that know nothing of each other, in nats.
         variance: of the decoder's noise, if it is fixed, and None for other likelihoods.
@@ -188,10 +192,13 @@ def symptoms(
         raise BadValue(f"symptoms: expected a positive variance of the noise, got {variance}")
     eps = model.noise(len(x), generator=generator)
     z = start.noise(256, generator=generator)
+    anywhere = copy.deepcopy(start)
     with torch.no_grad():
+        for weight in anywhere.encoder.parameters():
+            weight.normal_(std=0.1, generator=generator)
+        minimized = anywhere(x, eps) if loss is None else loss(anywhere, x, eps)
+        error = (minimized + anywhere.terms(x, eps).elbo.mean()).abs()
         terms = model.terms(x, eps)
-        elbo = terms.elbo.mean()
-        minimized = model(x, eps) if loss is None else loss(model, x, eps)
         raw = start.decoder(z)
     with torch.enable_grad():
         # A copy's weights may have been frozen; the gradient's path is what is asked for.
@@ -203,10 +210,10 @@ def symptoms(
         signal = torch.linalg.eigvalsh(torch.cov(x.double().mT, correction=0))[-1].item() / variance
     return Symptoms(
         kl=terms.kl.mean().item(),
-        loss_error=((minimized + elbo).abs() / elbo.abs()).item(),
+        loss_error=error.item(),
         pictures_differ=(raw - raw[0]).abs().max().item(),
         encoder_hears=math.sqrt(sum(g.square().sum().item() for g in heard if g is not None)),
-        above_alone=elbo.item() - alone,
+        above_alone=terms.elbo.mean().item() - alone,
         signal=signal,
     )
 
@@ -225,12 +232,12 @@ def cause(found: Symptoms) -> str:
         first epochs.
 
     >>> healthy = Symptoms(20.0, 0.0, 1.0, 1.0, 100.0, math.inf)
-    >>> cause(healthy), cause(healthy._replace(kl=0.0, loss_error=0.5))
+    >>> cause(healthy), cause(healthy._replace(kl=0.0, loss_error=9.0))
     ('none', 'reduction')
     """
     if found.kl > IN_USE:
         return "none"
-    if found.loss_error > 0.01:
+    if found.loss_error > MISSED:
         return "reduction"
     if found.pictures_differ < 1e-6:
         return "start"

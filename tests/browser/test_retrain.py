@@ -3,7 +3,6 @@
 import json
 import math
 
-import pytest
 import torch
 from figures import page_of, values_in_the_page
 
@@ -43,43 +42,58 @@ def shown(page):
     )
 
 
-@pytest.mark.parametrize("link", ["", "https://example.org/vae"])
-def test_without_a_kernel(blank, link):
-    blank.set_content(page_of(Retrain(link=link)))
+def nearest_dot(page):
+    """How far the ring is from the dot below it."""
+    ring, dot = page.locator(".vf .handle").first, page.locator(".vf svg circle[r='4']")
+    at = dot.evaluate_all("all => all.map(c => [c.cx.baseVal.value, c.cy.baseVal.value])")
+    place = ring.evaluate("g => [g.transform.baseVal[0].matrix.e, g.transform.baseVal[0].matrix.f]")
+    return min(math.dist(place, one) for one in at)
+
+
+def test_without_a_kernel(blank):
+    """A slider over the recorded β, and nothing that only a kernel can do."""
+    blank.set_content(page_of(Retrain()))
     blank.wait_for_selector(".interactive.drawn")
     shown(blank)
-    button = blank.get_by_role("button", name="Train")
-    assert button.is_disabled()
-    assert "needs a kernel" in button.inner_text()
-    assert "needs a running kernel" in blank.locator(".vf").inner_text()
-    assert ("notebook in Jupyter" in blank.locator(".vf").inner_text()) == (not link)
-    assert not blank.get_by_role("button", name="Stop").is_visible()
+    assert blank.get_by_role("button").all_inner_texts() == ["Reset"]
+    assert blank.get_by_role("combobox").count() == 0
     assert not blank.locator("progress").is_visible()
-    links = [a.get_attribute("href") for a in blank.locator(".vf a").all()]
-    assert links == [link] * bool(link)
+    assert "kernel" not in blank.locator(".vf").inner_text()
 
-    for point in course.recorded("sweep")["points"]:
-        blank.get_by_role("combobox", name="β").select_option(f"{point['beta']:g}")
-        blank.get_by_role("combobox", name="latent size").select_option(str(point["latent"]))
-        blank.get_by_role("slider", name="seed").fill(str(point["seed"]))
+    points = [p for p in course.recorded("sweep")["points"] if p["latent"] == 16]
+    firsts = sorted((p for p in points if p["seed"] == 0), key=lambda p: p["beta"])
+    slider = blank.get_by_role("slider")
+    seen = set()
+    for place, point in enumerate(firsts):
+        slider.fill(str(place))
         for words in shown(blank):
-            assert (
-                f"β = {point['beta']:g}, latent size {point['latent']}, seed {point['seed']}"
-                in words
-            )
+            assert f"β = {point['beta']:g}, latent size 16, seed 0" in words
             rate, distortion = f"{point['rate']:.2f}", f"{point['distortion']:.2f}"
             assert f"rate {rate} + distortion {distortion} nats" in words
             assert f"ELBO = −{-point['elbo']:.1f} nats" in words
             # The sentence adds up, as it is rounded there.
             assert math.isclose(float(rate) + float(distortion), -point["elbo"], abs_tol=0.05)
-        ring, dot = blank.locator(".vf .handle").first, blank.locator(".vf svg circle[r='4']")
-        at = dot.evaluate_all("all => all.map(c => [c.cx.baseVal.value, c.cy.baseVal.value])")
-        place = ring.evaluate(
-            "g => [g.transform.baseVal[0].matrix.e, g.transform.baseVal[0].matrix.f]"
+        assert slider.get_attribute("aria-valuetext") == f"β = {point['beta']:g}"
+        assert nearest_dot(blank) < 0.01
+        equation = blank.locator(".vf .equation").inner_text()
+        loss = point["distortion"] + point["beta"] * point["rate"]
+        assert f"{distortion} + {point['beta']:g} × {rate} = {loss:.2f}" in equation
+        assert f"D + R = {point['distortion'] + point['rate']:.2f} nats" in equation
+        assert f"active units: {point['active_units']} of 16" in blank.locator(".vf").inner_text()
+        alive = blank.locator(".vf svg circle[fill='var(--q)']")
+        assert alive.count() == point["active_units"]
+        canvas = blank.locator(".vf canvas")
+        ink = canvas.evaluate(
+            "c => [...c.getContext('2d').getImageData(0, 0, 84, 56).data]"
+            ".filter((_, i) => i % 4 == 3)"
         )
-        assert min(math.dist(place, one) for one in at) < 0.01
-    blank.get_by_role("combobox", name="β").select_option("2")
-    assert shown(blank)[0].startswith("Nearest recorded run, β = 1, latent size 64")
+        grey = (255 * point["means"]).round().view(2, 3, 28, 28).permute(0, 2, 1, 3)
+        assert ink == grey.flatten().int().tolist()
+        seen.add(tuple(ink))
+    assert len(seen) == 5
+
+    blank.get_by_role("button", name="Reset").click()
+    assert shown(blank)[0].startswith("Recorded run, β = 1, latent size 16, seed 0")
 
 
 ANSWERING = """async ([source, state]) => {
@@ -114,8 +128,10 @@ def test_with_a_kernel_that_answers(blank):
     plain = {name: v for name, v in state.items() if isinstance(v, int | float | str | list)}
     blank.evaluate(ANSWERING, [Retrain._esm, json.loads(json.dumps(plain))])
     button, stop = (blank.get_by_role("button", name=name) for name in ("Train", "Stop"))
-    blank.wait_for_function("() => document.querySelector('.vf button').textContent === 'Train'")
+    button.wait_for()
     assert button.is_enabled()
+    for name in ("β", "latent size"):
+        blank.get_by_role("combobox", name=name).wait_for()
     assert not stop.is_visible()
 
     button.click()
@@ -126,6 +142,8 @@ def test_with_a_kernel_that_answers(blank):
     shown(blank)
     assert button.is_disabled()
     assert blank.get_by_label("epoch 3 of 4").evaluate("bar => bar.value") == 0.5
+    blank.get_by_role("combobox", name="β").select_option("2")
+    assert shown(blank)[0].startswith("Nearest recorded run, β = 3, latent size 16")
     assert "rate 10.00 + distortion 168.00" in blank.locator(".vf svg").last.get_attribute(
         "aria-label"
     )

@@ -16,20 +16,21 @@ def recorded(name: str) -> dict:
     """A recorded run that ships with the package: what takes too long for a chapter.
 
     Args:
-        name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
+        name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes,
             ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
-            without KL or noise; by ``benchmarks/sweep.py``.
-            ``"amortization"``, what one encoder for all digits costs and saves; by
-            ``benchmarks/amortization.py``. ``"one_image"``, an image with its q and its
-            posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
+            without KL or noise; by ``benchmarks/sweep.py``. ``"planes"``, its plane at five beta,
+            or ``"remedies"``, why codes are dead and what warm-up and free bits mend of it; by
+            ``benchmarks/dead_units.py``. ``"amortization"``, what one encoder for all digits costs
+            and saves; by ``benchmarks/amortization.py``. ``"one_image"``, an image with its q and
+            its posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
-        ``versions`` and ``date``. The first four have ``points``, whose ``means``, if there are
-        any, are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they
-        were run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
+        ``versions`` and ``date``. These have ``points``, whose ``means``, if there are any,
+        are pictures ``[n, 784]`` in [0, 1]. The others have ``machine`` and, as far as they were
+        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
         ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
         ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
         ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the

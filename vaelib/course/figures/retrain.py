@@ -1,5 +1,6 @@
-"""A small VAE trained again at another β, latent size or seed: chapter :doc:`/book/vae`."""
+"""Rate and distortion at several β, and a VAE trained again: chapter :doc:`/book/collapse`."""
 
+import base64
 import math
 import threading
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import torch
 import traitlets
 
 from vaelib import data, evaluate, nets, train
+from vaelib.course import plots
 from vaelib.course.recordings import recorded
 from vaelib.vae import VAE
 
@@ -15,7 +17,8 @@ from .figure import Figure, Still, script
 
 __all__ = ["Retrain"]
 
-Run = dict[str, Any]  # beta, latent, seed, elbo, kl, distortion, source
+Run = dict[str, Any]  # beta, latent, seed, elbo, kl, distortion, source; recorded: units, pictures
+SIZE = 16  # of the recorded runs at several β
 
 
 class _StoppedError(Exception):
@@ -29,20 +32,20 @@ class Retrain(Figure):
       + \underbrace{\mathrm{KL}(q(z \mid x) \,\|\, p(z))}_{\text{rate}},
       \qquad \text{loss} = \text{distortion} + \beta \cdot \text{rate}$$
 
-    In nats per image, on the 2,000 held-out digits. The page's button trains in a thread of the
-    kernel; networks are smaller and epochs fewer than in the recorded runs.
+    In nats per image, on the 2,000 held-out digits. Where a kernel runs, the page has a button that
+    trains in a thread of it; networks are smaller and epochs fewer than in the recorded runs.
 
     Args:
         beta, latent, seed: weight of the rate in the loss, number of latent dimensions, and source
             of weights, order, binarization and noise.
         epochs, images: passes over the data, and digits to train on.
-        link: address of a copy of the chapter with a kernel, for pages without one.
     """
 
     _esm = script("retrain")
     description: ClassVar[str] = (
-        "Rate and distortion of trained VAEs in a plane: recorded runs at five β fall along a bent "
-        "curve, and runs trained here are marked beside them."
+        "Distortion against rate of trained VAEs: recorded runs at five β lie on a bent, falling "
+        "curve, whose tangent at each run has the slope minus β. At β = 1 it is the dashed line "
+        "along which rate plus distortion stays the least that was found."
     )
 
     beta = traitlets.Float(1.0, min=1e-3).tag(sync=True)
@@ -50,7 +53,6 @@ class Retrain(Figure):
     seed = traitlets.Int(0, min=0).tag(sync=True)
     epochs = traitlets.Int(12, min=1).tag(sync=True)
     images = traitlets.Int(8000, min=1).tag(sync=True)
-    link = traitlets.Unicode("").tag(sync=True)
     runs: Any = traitlets.List().tag(sync=True)  # the source is "recorded" or "trained here"
     curve: Any = traitlets.List().tag(sync=True)  # elbo, kl and distortion after each epoch
     training = traitlets.Bool(False).tag(sync=True)
@@ -64,11 +66,16 @@ class Retrain(Figure):
 
     @traitlets.default("runs")
     def _recorded(self) -> list[Run]:
-        return [
-            {name: point[name] for name in ("beta", "latent", "seed", "elbo", "distortion")}
-            | {"kl": point["rate"], "source": "recorded"}
-            for point in recorded("sweep")["points"]
-        ]
+        names = ("beta", "latent", "seed", "elbo", "distortion")
+        runs = []
+        for point in recorded("sweep")["points"]:
+            run = {name: point[name] for name in names}
+            run |= {"kl": point["rate"], "source": "recorded", "units": point["active_units"]}
+            if "means" in point and point["latent"] == SIZE:  # of the runs that have a slider
+                grey = (255 * point["means"]).round().byte().numpy().tobytes()
+                run["pictures"] = base64.b64encode(grey).decode()
+            runs.append(run)
+        return runs
 
     def nearest(self) -> Run:
         """The recorded run nearest in log β and log latent size, and then in seed."""
@@ -153,15 +160,30 @@ class Retrain(Figure):
     def still(self) -> Still:  # noqa: D102
         picture = Still(figsize=(6, 3.4), layout="constrained")
         plane = picture.subplots()
-        for source, marker in (("recorded", "o"), ("trained here", "D")):
-            points = [
-                (run["kl"], run["distortion"]) for run in self.runs if run["source"] == source
-            ]
-            if points:
-                plane.plot(*zip(*points, strict=True), marker, label=source)
-        near = self.nearest()
-        words = f"β = {near['beta']:g}, latent size {near['latent']}: ELBO {near['elbo']:.1f} nats"
-        plane.plot(near["kl"], near["distortion"], "o", ms=13, mfc="none", mec="black", label=words)
-        plane.set(xlabel="rate: KL (nats)", ylabel="distortion (nats)", xlim=(0, 58))
+        swept = [r for r in self.runs if r["source"] == "recorded" and r["latent"] == SIZE]
+        swept = sorted((r for r in swept if r["seed"] == 0), key=lambda r: r["beta"])
+        plane.plot(
+            [r["kl"] for r in swept], [r["distortion"] for r in swept], "o-", color=plots.PRIOR
+        )
+        for run in swept:
+            plane.annotate(
+                f"β = {run['beta']:g}",
+                (run["kl"], run["distortion"]),
+                xytext=(7, 5),
+                textcoords="offset points",
+            )
+        own = [(r["kl"], r["distortion"]) for r in self.runs if r["source"] != "recorded"]
+        if own:
+            plane.plot(*zip(*own, strict=True), "D", color=plots.SCORE, label="trained here")
+        near, rates = self.nearest(), (0.0, 55.0)
+        for run, slope, color, style in (
+            (near, near["beta"], "black", "-"),
+            (max(swept, key=lambda r: r["elbo"]), 1.0, plots.BOUND, "--"),
+        ):
+            total = run["distortion"] + slope * run["kl"]
+            name = f"D + {slope:g} R = {total:.1f}"
+            plane.plot(rates, [total - slope * r for r in rates], style, color=color, label=name)
+        plane.plot(near["kl"], near["distortion"], "o", ms=13, mfc="none", mec="black")
+        plane.set(xlabel="rate R (nats)", ylabel="distortion D (nats)", xlim=rates, ylim=(50, 180))
         plane.legend()
         return picture
