@@ -113,7 +113,7 @@ function render({ model, el }) {
   model.send({ type: "hello" });
 
   function draw() {
-    const { nearest, exact, better, recorded, own, loss } = found();
+    const { nearest, exact, own, loss } = found();
     const [curve, epochs] = [self.get("curve"), self.get("epochs")];
     plane(nearest, loss, own, curve);
     beside(nearest);
@@ -136,17 +136,15 @@ function render({ model, el }) {
     if (about.textContent !== news) about.textContent = news;  // a change is read aloud
     const counted = nearest.units === undefined ? "" :
       ` Active units: ${nearest.units} of ${nearest.latent}.`;
-    self.say(`${exact ? "Recorded run" : "Nearest recorded run"}, ${summary(nearest)}.${counted} ` +
-      `The ELBO is better in ${better} of the other ${recorded.length - 1} recorded runs.`);
+    self.say(`${exact ? "Recorded run" : "Nearest recorded run"}, ${summary(nearest)}.${counted}`);
   }
 
   /** The runs by rate and distortion; the marked one's tangent; and where R + D is the best one's. */
   function plane(nearest, loss, own, curve) {
     const straight = (total, slope) => left.x.map((rate) => [rate, total - slope * rate]);
-    const best = Math.min(...swept().map((run) => run.kl + run.distortion));
+    const best = Math.min(...firsts().map((run) => run.kl + run.distortion));
     left.curve(straight(best, 1), "var(--bound)", { "stroke-dasharray": "6 4", "stroke-width": 1.6 });
-    left.text([33, best - 33 + 12], `R + D = ${best.toFixed(1)}`, { fill: "var(--bound)",
-      "text-anchor": "end", dx: -16, dy: 22 });
+    left.text([1.5, 54], `R + D = ${best.toFixed(1)}, the least`, { style: "fill: var(--bound)" });
     left.curve(straight(loss, nearest.beta), "currentColor", { "stroke-width": 1.4 });
     left.curve(firsts().map(place), "var(--grey)");
     for (const run of swept()) {
