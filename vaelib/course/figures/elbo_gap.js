@@ -49,7 +49,7 @@ function render({ model, el }) {
     while (elbo < bar.x[0]) bar.x[0] *= 2;
     bells.y = [0, Math.max(1.1, 1.12 * tallest())];
   });
-  const bar = plot(self, { x: [-8, 0], y: [0, 1], height: compact ? 84 : 104, ticks: false });
+  const bar = plot(self, { x: [-8, 0], y: [0, 1], height: compact ? 78 : 104, ticks: false });
   bar.svg.style.flexBasis = "100%";
   if (!compact) {
     const surface = plot(self, {
@@ -64,7 +64,7 @@ function render({ model, el }) {
     self.surface = surface;
   }
   const bells = plot(self, {
-    x: [-2.5, 4.5], y: [0, 1.1], height: compact ? 138 : 300, xlabel: compact ? "" : "z",
+    x: [-2.5, 4.5], y: [0, 1.1], height: compact ? 112 : 300, xlabel: compact ? "" : "z",
     ylabel: compact ? "" : "density", ticks: compact ? "x" : true });
   if (compact) bells.svg.style.flexBasis = "100%";
   bells.handle("var(--q)", () => [self.get("loc"), tallest()], (z) => {
