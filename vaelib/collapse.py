@@ -85,20 +85,21 @@ def free_bits(kl: Float[Tensor, "batch latent"], floor: float) -> Float[Tensor, 
 
 @rebuildable
 class FreeBits(VAE):
-    r"""A `VAE` in whose loss each unit has ``floor`` nats of KL for free, by `free_bits`.
+    r"""A `~vaelib.vae.VAE` in whose loss each unit has ``floor`` nats of KL for free.
 
     $$\text{loss} = -\frac1N \sum_n E_q[\log p_\theta(x_n \mid z)]
       + \beta \sum_j \max\Big(\lambda,\; \frac1N \sum_n \mathrm{KL}_{nj}\Big)$$
 
-    Only the loss is another: `VAE.terms` and `VAE.elbo` are those of a VAE.
+    The second term is `free_bits`. Only the loss is another: `~vaelib.vae.VAE.terms` and
+    `~vaelib.vae.VAE.elbo` are those of a VAE.
 
     Args:
-        encoder, decoder, likelihood, prior, posterior, beta: see `VAE`.
+        encoder, decoder, likelihood, prior, posterior, beta: see `~vaelib.vae.VAE`.
         floor: λ, nats of each unit, at least 0; with 0 it is a VAE.
 
     Raises:
-        TypeError, ValueError: as `VAE`; if the floor is below 0, or if q or the prior is no
-            diagonal normal, whose KL is not a sum over units.
+        TypeError, ValueError: as `~vaelib.vae.VAE`; if the floor is below 0, or if q or the prior
+            is no diagonal normal, whose KL is not a sum over units.
 
     >>> from vaelib.nets import MLPDecoder, MLPEncoder
     >>> model = FreeBits(MLPEncoder(784, 2), MLPDecoder(2, 784), floor=0.25)
