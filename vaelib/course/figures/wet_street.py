@@ -108,7 +108,7 @@ class WetStreet(Figure):
         square.axhline(self.p_sprinkler, color=PRIOR)
         square.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         square.set(xlabel="rain | no rain", ylabel="on | off")
-        square.set_title(f"p(evidence) = {network.evidence(seen):.4f}, the green area")
+        square.set_title(f"p(x) = {network.evidence(seen):.4f}, the green area")
         for i, (name, prior) in enumerate((("rain", self.p_rain), ("sprinkler", self.p_sprinkler))):
             heights = [prior, self.posterior(name)]
             drawn = bars.bar([3 * i, 3 * i + 1], heights, color=[PRIOR, POSTERIOR])
