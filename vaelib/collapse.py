@@ -12,7 +12,7 @@ Chapter: :doc:`/book/collapse`.
 import copy
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -118,8 +118,9 @@ class FreeBits(VAE):
         posterior: Posterior | None = None,
         beta: float = 1.0,
     ) -> None:
-        parts = {"likelihood": likelihood, "prior": prior, "posterior": posterior}
-        super().__init__(encoder, decoder, **parts, beta=beta)
+        super().__init__(
+            encoder, decoder, likelihood=likelihood, prior=prior, posterior=posterior, beta=beta
+        )
         require_number("FreeBits", "floor", floor, least=0.0)
         if type(self.prior) is not DiagonalNormal:
             raise BadValue(
@@ -147,7 +148,7 @@ class FreeBits(VAE):
                 "KL is no sum over units"
             )
         first = self._terms(x, raw, eps, c).log_likelihood.mean()
-        second = free_bits(kl_of_units(q, self.prior_given(c)), self.floor)
+        second = free_bits(kl_of_units(q, cast(DiagonalNormal, self.prior_given(c))), self.floor)
         return self.beta * self.kl_warmup * second - first
 
 
