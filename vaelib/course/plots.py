@@ -10,6 +10,7 @@ is told apart by a label too. The ten digits have a set of their own, and their 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -88,7 +89,7 @@ def theme() -> None:
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def label(ax: Axes, x: float, y: float, text: str, color: object, **options: object) -> None:
+def label(ax: Axes, x: float, y: float, text: str, color: object, **options: Any) -> None:
     """A text at a curve, in the curve's colour: to its right, unless ``ha`` or ``va`` say else."""
     ax.annotate(
         text,

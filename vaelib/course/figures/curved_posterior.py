@@ -106,8 +106,8 @@ class CurvedPosterior(Figure):
         gaussians = {}
         if self.network and self.show_network:
             gaussians["network", "-"] = self._network_at(self.x)
-            x_rows, loc, spread = torch.tensor(self.network).unbind(1)
-            left.fill_betweenx(x_rows, loc - 2 * spread, loc + 2 * spread, alpha=0.2, color=Q, lw=0)
+            x_rows, loc, scale = torch.tensor(self.network).unbind(1)
+            left.fill_betweenx(x_rows, loc - 2 * scale, loc + 2 * scale, alpha=0.2, color=Q, lw=0)
         if self.show_laplace:
             mode = laplace(lambda z: model.log_joint(x, z), start=z[log_joint.argmax()][None])
             gaussians["Laplace", "--"] = mode.mean.item(), mode.stddev.item()
