@@ -84,7 +84,7 @@ def alter_a_digit(cells: list, table: bool = False) -> None:
         found = place(output, table)
         text = "".join(found[0][found[1]]) if found else ""
         if re.search(r"\d", text):
-            last = max(i for i, c in enumerate(text) if c.isdigit())
+            last = max(i for i, c in enumerate(text) if c.isdecimal())
             found[0][found[1]] = text[:last] + str((int(text[last]) + 1) % 10) + text[last + 1 :]
             return
 
