@@ -1104,6 +1104,7 @@ BUGS = [
             r"mismatch 'text/html'",
         )
         for chapter in PAGES
+        if chapter != "vae.ipynb"  # its tables show what was trained, and are not compared
     ),
     *(
         Bug(
