@@ -1,15 +1,16 @@
-import { figure, slider, checkbox, choice, button, plot, append, linspace, logNormal, logSumExp, normals, rounded, within, sum } from "./figure.js";
+import { figure, slider, checkbox, choice, button, reset, plot, append, linspace, logNormal, logSumExp, minus, normals, rounded, within, sum } from "./figure.js";
 
-// One observed x and a curve x = f(z): the exact posterior of z on a grid, what samples of the prior
-// say of the evidence, and two Gaussians in the posterior's place, Laplace's and a network's.
+// One observed x and a curve x = f(z): the row p(x, z), its sum p(x), the exact posterior that is their
+// quotient, and two Gaussians in the posterior's place, Laplace's and a network's.
 
 // f, its first two derivatives, which Laplace needs, and where it is x
 const MODELS = {
   bend: {
-    text: "x = ½ z² + 0.3 z", f: (z) => 0.5 * z * z + 0.3 * z, df: (z) => z + 0.3, d2f: () => 1,
-    solve: (x) => [-1, 1].map((sign) => -0.3 + sign * Math.sqrt(0.09 + 2 * x)),
+    text: "a bowl, x = ½ z² + 0.3 z", f: (z) => 0.5 * z * z + 0.3 * z, df: (z) => z + 0.3,
+    d2f: () => 1, solve: (x) => [-1, 1].map((sign) => -0.3 + sign * Math.sqrt(0.09 + 2 * x)),
   },
-  exp: { text: "x = exp z", f: Math.exp, df: Math.exp, d2f: Math.exp, solve: (x) => [Math.log(x)] },
+  line: { text: "a line, x = 2 z", f: (z) => 2 * z, df: () => 2, d2f: () => 0,
+    solve: (x) => [x / 2] },
 };
 const CELL = 0.01;
 const Z = linspace(-6 + CELL / 2, 6 - CELL / 2, 1200);  // midpoints, as vaelib.latent.grid has them
@@ -28,19 +29,31 @@ export function values({ model, x, scale, samples, seed, network }) {
   const judged = (q) => q && {
     ...q, kl: mean_under(Z.map((z, i) => log_posterior[i] - logNormal(z, q.loc, q.scale))) };
 
-  const drawn = normals(samples, seed);  // of the prior; their weights are p(x | z)
+  const peak = log_posterior.indexOf(Math.max(...log_posterior));
+  return {
+    log_evidence, log_joint, log_posterior, mean, stddev, positive,
+    peak: Z[peak], row: Math.exp(log_joint[peak]), density: Math.exp(log_posterior[peak]),
+    humps: log_joint.filter((v, i) => v > log_joint[i - 1] && v >= log_joint[i + 1]).length,
+    entropy: -mean_under(log_posterior),
+    ...guessed(samples, seed, log_likelihood),
+    // as a part of the highest weight that any z could have
+    weight: (z) => Math.exp(-0.5 * ((x - f(z)) / scale) ** 2),
+    laplace: judged(laplace(MODELS[model], x, scale, Z[peak])),
+    network: judged(interpolated(network, x)),
+  };
+}
+
+/** What samples of the prior, whose weights are p(x | z), say of the evidence. */
+function guessed(samples, seed, log_likelihood) {
+  const drawn = normals(samples, seed);
+  if (!samples) return { drawn };
   const log_w = drawn.map(log_likelihood);
   const estimate = logSumExp(log_w) - Math.log(samples);
   const relative = log_w.map((v) => Math.exp(v - estimate));  // w / mean(w): its mean is 1
   const spread = Math.sqrt(sum(relative.map((r) => (r - 1) ** 2)) / (samples - 1));
   return {
-    log_evidence, log_posterior, mean, stddev, positive, drawn, estimate,
-    error: spread / Math.sqrt(samples),
+    drawn, estimate, error: spread / Math.sqrt(samples),
     effective: samples ** 2 / sum(relative.map((r) => r * r)),
-    // as a part of the highest weight that any z could have
-    weights: drawn.map((z) => Math.exp(-0.5 * ((x - f(z)) / scale) ** 2)),
-    laplace: judged(laplace(MODELS[model], x, scale, Z[log_joint.indexOf(Math.max(...log_joint))])),
-    network: judged(interpolated(network, x)),
   };
 }
 
@@ -68,110 +81,152 @@ const NAMES =
 const X = { min: -1, max: 5, step: 0.05 };
 const CUT = 5.5;  // above it is the legend
 const COUNTS = 0.05;  // a sample with less than this part of the highest weight misses
-const signed = (v, digits = 2) => v.toFixed(digits).replace("-", "−");
+const CHEAP = 0.1;  // nats: what the task asks of the network
+const signed = (v, digits = 2) => minus(v.toFixed(digits).replace(/^-(?=0\.?0*$)/, ""));
+const short = (v) => String(Number(v.toPrecision(3)));
 
 function render({ model, el }) {
   const has_network = model.get("network").length > 0;
   const self = figure({ model, el }, {
     name: "The posterior of a curved model",
     hint: has_network
-      ? "Try: drag x from 4 down to 0. Which Gaussian keeps up with the posterior?"
-      : model.get("show_laplace")
-        ? "Try: drag x. Where the line cuts the curve twice, how many of the two does Laplace see?"
-        : "Try: drag x down to 0, then below the curve. Where does the second bump go?",
+      ? `Try: for which x does the network cost less than ${CHEAP} nats?`
+      : "Try: drag x up from 0. At which x does one hump become two?",
   }, draw);
   let at, found;
   self.redraws.push(() => {  // before the axes are drawn, which must hold the highest curve
     at = Object.fromEntries(NAMES.map((name) => [name, self.get(name)]));
     found = values(at);
-    const top = Math.max(
-      ...found.log_posterior.map(Math.exp), ...gaussians().map(({ q }) => 0.4 / q.scale));
+    const top = Math.max(found.density, ...gaussians().map(({ q }) => 0.4 / q.scale));
     lower.y = [0, 1.25 * ([0.8, 1.2, 1.6, 2.4, 4, 6, 8, 12, 16].find((v) => v >= top) ?? 24)];
   });
   const place = { x: [-3.5, 3.5], xlabel: "z" };
-  const upper = plot(self, { ...place, y: [-1.5, 6.8], ylabel: "x", height: 260 });
-  const lower = plot(self, { ...place, y: [0, 1], height: 230 });
+  const upper = plot(self, { ...place, y: [-1.5, 6.8], ylabel: "x", height: 250 });
+  const lower = plot(self, { ...place, y: [0, 1], height: 210 });
   for (const { svg } of [upper, lower]) svg.style.flexBasis = "100%";  // one z axis under the other
-  upper.handle("var(--d)", () => [3.3, self.get("x")], (_, x) => {
+  upper.handle("var(--data)", () => [3.3, self.get("x")], (_, x) => {
     self.set({ x: rounded(within(x, [X.min, X.max]), X.step) });
   });
-  slider(self, "x", { label: "x", ...X, show: (v) => signed(v) });
+  slider(self, "x", { label: "observed x", ...X, show: (v) => signed(v) });
   if (!has_network) {  // which was trained for one model and one σ
     slider(self, "scale", { label: "noise σ", min: 0.1, max: 1, step: 0.01 });
     choice(self, "model", "Model", Object.entries(MODELS).map(([key, { text }]) => [key, text]));
+    choice(self, "samples", "Guesses from the prior",
+      [[0, "none"], ...[10, 100, 1000].map((n) => [n, String(n)])]);
+    button(self, "New guesses", () => self.set({ seed: self.get("seed") + 1 }));
   }
-  choice(self, "samples", "Samples", [10, 100, 1000].map((n) => [n, String(n)]));
-  button(self, "New samples", () => self.set({ seed: self.get("seed") + 1 }));
   checkbox(self, "show_laplace", "Laplace");
   if (has_network) checkbox(self, "show_network", "Network");
+  reset(self, NAMES.filter((name) => name !== "network"));
 
   const gaussians = () => [
-    { name: "Laplace", q: at.show_laplace && found.laplace, color: "var(--b)", dash: "7 4" },
-    { name: "network", q: at.show_network && found.network, color: "var(--c)", dash: "2 3" },
+    { name: "network", q: at.show_network && found.network, color: "var(--q)" },
+    { name: "Laplace", q: at.show_laplace && found.laplace, color: "var(--q)", dash: "7 4" },
   ].filter(({ q }) => q);
 
   function draw() {
     drawCurve();
     drawDensities();
-    const words = gaussians().map(({ name, q }) =>
-      ` ${name[0].toUpperCase() + name.slice(1)}: ${signed(q.loc)} ± ${signed(q.scale)}, ` +
-      `extra surprise ${signed(q.kl, 3)} nats.`);
-    self.say(
-      `Exact: p(x) = ${Number(Math.exp(found.log_evidence).toPrecision(3))}, ` +
-      `log p(x) = ${signed(found.log_evidence, 3)} nats; ` +
-      `z = ${signed(found.mean)} ± ${signed(found.stddev)}, ` +
-      `P(z > 0 | x) = ${signed(found.positive)}.${words.join("")} ` +
-      `${at.samples} samples of the prior: log p(x) ≈ ${signed(found.estimate)} ± ` +
-      `${signed(found.error)}, effective sample size ${signed(found.effective, 1)}.`);
+    const [judged, ...others] = gaussians();
+    self.equation(judged ? surplus(judged) : quotient());
+    self.say([judged, ...others].filter((one) => one).map(({ name, q }) =>
+      `${capital(name)} ${signed(q.loc)} ± ${signed(q.scale)} costs ${signed(q.kl)} nats.`)
+      .concat(found.drawn.length ? guesses() : humps()).join(" "));
   }
+
+  /** The row at the observed x, divided by its area, where the posterior is highest. */
+  function quotient() {
+    return [
+      ["p(z | x)", "var(--posterior)"], " = p(x, z) ÷ p(x), at the peak: ",
+      `${short(found.row)} ÷ ${short(Math.exp(found.log_evidence))} = `,
+      [short(found.density), "var(--posterior)"],
+    ];
+  }
+
+  /** The surprise of one who believes q, less that of one who knows: both rounded, so is the sum. */
+  function surplus({ q }) {
+    const [own, extra] = [found.entropy, q.kl].map((v) => Number(v.toFixed(2)));
+    return [
+      "extra surprise = ", ["E[−log q]", "var(--q)"], " − ", ["E[−log p(z | x)]", "var(--posterior)"],
+      ` = ${signed(own + extra)} − ${own < 0 ? `(${signed(own)})` : signed(own)} = `,
+      [`${signed(extra)} nats`, "var(--gap)"], q.kl < CHEAP ? ` ✓ under ${CHEAP}` : "",
+    ];
+  }
+
+  const humps = () =>
+    `${found.humps === 1 ? "One hump" : "Two humps"}; ${(100 * found.positive).toFixed(0)} % of ` +
+    `the posterior lies right of z = 0.`;
+  const guesses = () =>
+    `${at.samples} guesses: log p(x) ≈ ${signed(found.estimate)} ± ${signed(found.error)}, exact ` +
+    `${signed(found.log_evidence)}; they count as ${signed(found.effective, 1)}.`;
 
   function drawCurve() {
     const { f } = MODELS[at.model];
     const seen = Z.filter((z) => Math.abs(z) < 3.5 && f(z) - 2 * at.scale < CUT);
     const kept = (v) => within(v, [upper.y[0], CUT]);
-    const band = [
-      ...seen.map((z) => [z, kept(f(z) + 2 * at.scale)]),
-      ...seen.map((z) => [z, kept(f(z) - 2 * at.scale)]).reverse(),
-    ];
-    upper.curve(band, "none", { style: "fill: var(--grey); fill-opacity: .2" });
-    upper.curve(seen.filter((z) => f(z) < CUT).map((z) => [z, f(z)]), "currentColor");
-    upper.curve([[-3.5, at.x], [3.5, at.x]], "var(--d)", { "stroke-dasharray": "9 4" });
+    const area = (left, right, color) =>
+      upper.curve([...left, ...right.reverse()], "none", { style: `fill: ${color}; fill-opacity: .2` });
+    area(seen.map((z) => [z, kept(f(z) + 2 * at.scale)]),
+      seen.map((z) => [z, kept(f(z) - 2 * at.scale)]), "var(--prior)");
+    upper.curve(seen.filter((z) => f(z) < CUT).map((z) => [z, f(z)]), "var(--prior)");
+    if (gaussians().some(({ name }) => name === "network")) {  // at every x, as the chapter draws it
+      const edge = (sign) => at.network.map(([x, loc, scale]) => [loc + sign * 2 * scale, x]);
+      area(edge(-1), edge(1), "var(--q)");
+    }
+    upper.curve([[-3.5, at.x], [3.5, at.x]], "var(--data)", { "stroke-width": 1.5 });
+    for (const { q, color, dash = "none" } of gaussians()) {
+      upper.curve([-2, 2].map((k) => [q.loc + k * q.scale, at.x]), color,
+        { "stroke-width": 6, "stroke-dasharray": dash, "stroke-opacity": 0.8 });
+    }
     // Straight down from where the line cuts the curve, to the densities
     for (const z of MODELS[at.model].solve(at.x).filter((z) => Math.abs(z) < 3.5)) {
-      upper.curve([[z, at.x], [z, upper.y[0]]], "var(--d)", { "stroke-width": 1 });
-      lower.curve([[z, 0.8 * lower.y[1]], [z, 0]], "var(--d)", { "stroke-width": 1 });
+      const line = { "stroke-width": 1, "stroke-dasharray": "2 3" };
+      upper.curve([[z, at.x], [z, upper.y[0]]], "var(--data)", line);
+      lower.curve([[z, 0.8 * lower.y[1]], [z, 0]], "var(--data)", line);
     }
     let hits = 0;
-    found.drawn.forEach((z, i) => {
-      const hit = found.weights[i] > COUNTS;
+    for (const z of found.drawn) {
+      const weight = found.weight(z);
+      const hit = weight > COUNTS;
       hits += hit;
-      if (f(z) > CUT || Math.abs(z) > 3.5) return;
-      const radius = hit ? 2.5 + 4 * Math.sqrt(found.weights[i]) : 2.5;
-      upper.dot([z, f(z)], hit ? "var(--a)" : "var(--grey)", radius, { "fill-opacity": 0.6 });
-    });
+      if (f(z) > CUT || Math.abs(z) > 3.5) continue;
+      const radius = hit ? 2.5 + 4 * Math.sqrt(weight) : 2.5;
+      const color = hit ? "var(--posterior)" : "var(--prior)";
+      upper.dot([z, f(z)], color, radius, { "fill-opacity": 0.6 });
+    }
     legend(upper, [
-      { name: "f(z) ± 2σ", color: "currentColor" },
-      { name: "observed x", color: "var(--d)", dash: "9 4" },
-      { name: `${hits} samples count`, color: "var(--a)", dot: 5 },
-      { name: `${at.samples - hits} miss`, color: "var(--grey)", dot: 2.5 },
+      { name: "f(z) ± 2σ", color: "var(--prior)" },
+      { name: "observed x", color: "var(--data)" },
+      ...gaussians().map(({ name, ...one }) => ({ name: `${name} ± 2 scales`, ...one })),
+      ...(at.samples ? [
+        { name: `${hits} guesses count`, color: "var(--posterior)", dot: 5 },
+        { name: `${at.samples - hits} miss`, color: "var(--prior)", dot: 2.5 },
+      ] : []),
     ]);
     upper.describe(
-      `The curve ${MODELS[at.model].text} with noise σ = ${signed(at.scale)}, the observed ` +
-      `x = ${signed(at.x)}, and ${at.samples} samples of the prior: ${hits} near x count.`);
+      `The model is ${MODELS[at.model].text} with noise σ = ${signed(at.scale)}, the observed ` +
+      `x = ${signed(at.x)}` +
+      (at.samples ? `, and ${at.samples} guesses from the prior: ${hits} near x count.` : "."));
   }
 
   function drawDensities() {
     const near = Z.map((z, i) => [z, i]).filter(([z]) => Math.abs(z) < 3.5);
     const bell = ({ loc, scale }) => near.map(([z]) => [z, Math.exp(logNormal(z, loc, scale))]);
     const exact = near.map(([z, i]) => [z, Math.exp(found.log_posterior[i])]);
-    lower.curve(bell({ loc: 0, scale: 1 }), "var(--grey)", { "stroke-width": 1.5 });
-    lower.area(exact, "var(--a)", 0.25);
-    lower.curve(exact, "var(--a)", { "stroke-width": 3 });
-    for (const { q, color, dash } of gaussians()) {
+    const row = near.map(([z, i]) => [z, Math.exp(found.log_joint[i])]);
+    lower.curve(bell({ loc: 0, scale: 1 }), "var(--prior)", { "stroke-width": 1.5 });
+    if (gaussians().length) lower.area(exact, "var(--posterior)", 0.25);
+    else lower.area(row, "var(--posterior)", 0.35);
+    lower.curve(exact, "var(--posterior)", { "stroke-width": 3 });
+    for (const { q, color, dash = "none" } of gaussians()) {
       lower.curve(bell(q), color, { "stroke-dasharray": dash });
     }
     legend(lower, [
-      { name: "prior", color: "var(--grey)" }, { name: "posterior", color: "var(--a)" },
+      { name: "prior", color: "var(--prior)" },
+      ...(gaussians().length ? [] : [
+        { name: "row p(x, z)", color: "var(--posterior)", wide: 10, faint: 0.35 },
+      ]),
+      { name: "posterior p(z | x)", color: "var(--posterior)" },
       ...gaussians(),
     ]);
     lower.describe(
@@ -182,16 +237,19 @@ function render({ model, el }) {
   return self.close;
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 /** Names of what is drawn, in rows along the top. */
 function legend(place, entries) {
   const left = 66;
   let [u, v] = [left, 20];
-  for (const { name, color, dash = "none", dot } of entries) {
+  for (const { name, color, dash = "none", dot, wide: thick = 2.5, faint = 1 } of entries) {
     const group = append(place.layer, "g");
     if (dot) append(group, "circle", { cx: 8, cy: -4, r: dot, fill: color });
     else {
       append(group, "path",
-        { d: "M0 -4h18", stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash });
+        { d: "M0 -4h18", stroke: color, "stroke-width": thick, "stroke-opacity": faint,
+          "stroke-dasharray": dash });
     }
     const text = append(group, "text", { x: dot ? 17 : 23 });
     text.textContent = name;

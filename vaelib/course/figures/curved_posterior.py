@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaelib.amortized import laplace
+from vaelib.course.plots import DATA, POSTERIOR, PRIOR, Q
 from vaelib.latent import NonlinearGaussian, grid, grid_evidence
 
 from .figure import Figure, Still, script
@@ -21,25 +22,32 @@ def _bend(z: Tensor) -> Tensor:
     return 0.5 * z**2 + 0.3 * z
 
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"bend": _bend, "exp": torch.exp}
-SCALES = {"bend": math.sqrt(0.1), "exp": 0.5}
+def _line(z: Tensor) -> Tensor:
+    return 2 * z
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"bend": _bend, "line": _line}
+SCALES = {"bend": math.sqrt(0.1), "line": 1.0}
 X = (-1.0, 5.0)  # what the slider offers
 
 
 class CurvedPosterior(Figure):
     r"""$p(z \mid x)$ of $z \sim N(0, 1)$, $x \mid z \sim N(f(z), \sigma^2)$, for an x to drag.
 
-    Shown are the curve with samples of the prior, and below it four densities over z: the prior,
-    the exact posterior (on a grid), Laplace's Gaussian at the highest mode, and a network's.
+    Above, the curve f with its noise, a line at the observed x and, of each q, its loc ± 2 scales.
+    Below, over the same z, the prior, the exact posterior (on a grid), and each q. Without a q, the
+    row $p(x, z)$ is shown with the posterior, and their quotient $p(x)$ stands in the equation.
 
     Args:
         q: a network, or any function from x ``[n, 1]`` to n normals over one z. It is tabulated
             once, at the settings it was trained for.
-        model: "bend", $f(z) = \tfrac12 z^2 + \tfrac3{10} z$, or "exp", $f(z) = e^z$.
+        model: "bend", a bowl $f(z) = \tfrac12 z^2 + \tfrac3{10} z$, or "line", $f(z) = 2z$.
         x: the observed number.
         scale: $\sigma$, a standard deviation; unless given, that of the chapter which has f.
-        samples, seed: of the prior.
-        show_laplace, show_network: whether they are drawn.
+        samples, seed: guesses from the prior, drawn on the curve; 0 for none.
+        show_laplace: whether Laplace's Gaussian at the highest mode is drawn; unless given, if
+            there is a q beside it.
+        show_network: whether q is drawn.
         network: q as rows ``[x, loc, scale]`` with x ascending; between rows it is interpolated.
 
     Raises:
@@ -48,25 +56,25 @@ class CurvedPosterior(Figure):
 
     _esm = script("curved_posterior")
     description: ClassVar[str] = (
-        "Above, a curve x = f(z) with a noise band, samples of the prior on it, and a line at the "
-        "observed x. Below, over the same z, the prior, the exact posterior, which follows where "
-        "the line meets the band, and Gaussian approximations to it."
+        "Above, a curve x = f(z) with a noise band, and a line at the observed x. Below, over the "
+        "same z, the prior, the exact posterior, which is high where the line meets the band, and "
+        "Gaussian approximations to it."
     )
 
     model = traitlets.Enum(list(FUNCTIONS), default_value="bend").tag(sync=True)
     x = traitlets.Float(1.0).tag(sync=True)
     scale = traitlets.Float(SCALES["bend"]).tag(sync=True)
-    samples = traitlets.Int(100).tag(sync=True)
+    samples = traitlets.Int(0).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)
     network = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
-    show_laplace = traitlets.Bool(True).tag(sync=True)
+    show_laplace = traitlets.Bool(False).tag(sync=True)
     show_network = traitlets.Bool(True).tag(sync=True)
 
     def __init__(self, q: Callable[[Tensor], Distribution] | None = None, **settings: Any) -> None:
         if settings.get("model") in SCALES:
             settings.setdefault("scale", SCALES[settings["model"]])
         if q is not None:
-            settings["network"] = _table(q)
+            settings = {"show_laplace": True, "network": _table(q)} | settings
         super().__init__(**settings)
 
     def still(self) -> Still:  # noqa: D102
@@ -81,26 +89,35 @@ class CurvedPosterior(Figure):
         left, right = picture.subplots(1, 2)
         curve, line = model.decode(z).mean.flatten(), z.flatten()
         low, high = curve - 2 * self.scale, curve + 2 * self.scale
-        left.fill_between(line, low, high, alpha=0.2, color="grey")
-        left.plot(line, curve, color="black")
-        left.axhline(self.x, color="#c2477f", ls="--")
+        left.fill_between(line, low, high, alpha=0.2, color=PRIOR, lw=0)
+        left.plot(line, curve, color=PRIOR)
+        left.axhline(self.x, color=DATA, lw=1)
         drawn = torch.randn(
             self.samples, 1, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64
         )
         near = (model.decode(drawn).mean - self.x).abs().flatten() < 2.45 * self.scale
-        for chosen, color in ((near, "#2b7bba"), (~near, "grey")):
+        for chosen, color in ((near, POSTERIOR), (~near, PRIOR)):
             left.plot(drawn[chosen], model.decode(drawn[chosen]).mean, "o", color=color, ms=4)
         left.set(xlim=(-3.5, 3.5), ylim=(-1.5, 5), xlabel="z", ylabel="x")
 
-        right.plot(line, model.prior.log_prob(z).exp(), color="grey", lw=1, label="prior")
-        right.plot(line, log_posterior.exp(), lw=3, label="posterior")
+        density = log_posterior.exp()
+        right.plot(line, model.prior.log_prob(z).exp(), color=PRIOR, lw=1, label="prior")
+        right.plot(line, density, color=POSTERIOR, lw=3, label="posterior")
+        gaussians = {}
+        if self.network and self.show_network:
+            gaussians["network", "-"] = self._network_at(self.x)
+            x_rows, loc, spread = torch.tensor(self.network).unbind(1)
+            left.fill_betweenx(x_rows, loc - 2 * spread, loc + 2 * spread, alpha=0.2, color=Q, lw=0)
         if self.show_laplace:
             mode = laplace(lambda z: model.log_joint(x, z), start=z[log_joint.argmax()][None])
-            right.plot(line, mode.log_prob(z).exp(), "--", label="Laplace")
-        if self.network and self.show_network:
-            loc, scale = self._network_at(self.x)
-            density = torch.distributions.Normal(loc, scale).log_prob(line).exp()
-            right.plot(line, density, ":", lw=2, label="network")
+            gaussians["Laplace", "--"] = mode.mean.item(), mode.stddev.item()
+        if not gaussians:
+            row = log_joint[0].exp()
+            right.fill_between(line, row, color=POSTERIOR, alpha=0.35, lw=0, label="row p(x, z)")
+        for (name, style), (at, spread) in gaussians.items():
+            normal = torch.distributions.Normal(at, spread)
+            right.plot(line, normal.log_prob(line).exp(), style, color=Q, label=name)
+            left.plot([at - 2 * spread, at + 2 * spread], [self.x] * 2, style, color=Q, lw=4)
         right.set(xlim=(-3.5, 3.5), xlabel="z", title=f"x = {self.x:.2f}, σ = {self.scale:.2f}")
         right.legend(frameon=False)
         return picture

@@ -75,7 +75,9 @@ export function figure({ model, el }, { name, hint }, draw) {
         const [text, color] = [part].flat();
         const made = document.createElement("span");
         made.textContent = minus(text);
-        if (color) Object.assign(made.style, { color, fontWeight: 600 });
+        // A little of the ink, so that letters are dark enough on the page.
+        const ink = `color-mix(in srgb, ${color} 85%, currentColor)`;
+        if (color) Object.assign(made.style, { color: ink, fontWeight: 600 });
         return made;
       }));
     },
