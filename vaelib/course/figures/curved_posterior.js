@@ -1,7 +1,7 @@
 import { figure, slider, checkbox, choice, button, reset, plot, append, linspace, logNormal, logSumExp, minus, normals, rounded, within, sum } from "./figure.js";
 
-// One observed x and a curve x = f(z): the row p(x, z), its sum p(x), the exact posterior that is their
-// quotient, and two Gaussians in the posterior's place, Laplace's and a network's.
+// One observed x and a curve x = f(z): the row p(x, z), its sum p(x), the exact posterior that is
+// their quotient, and two Gaussians in the posterior's place, Laplace's and a network's.
 
 // f, its first two derivatives, which Laplace needs, and where it is x
 const MODELS = {
@@ -113,7 +113,8 @@ function render({ model, el }) {
     choice(self, "model", "Model", Object.entries(MODELS).map(([key, { text }]) => [key, text]));
     choice(self, "samples", "Guesses from the prior",
       [[0, "none"], ...[10, 100, 1000].map((n) => [n, String(n)])]);
-    button(self, "New guesses", () => self.set({ seed: self.get("seed") + 1 }));
+    const again = button(self, "New guesses", () => self.set({ seed: self.get("seed") + 1 }));
+    self.redraws.push(() => { again.hidden = !self.get("samples"); });
   }
   checkbox(self, "show_laplace", "Laplace");
   if (has_network) checkbox(self, "show_network", "Network");
@@ -127,11 +128,11 @@ function render({ model, el }) {
   function draw() {
     drawCurve();
     drawDensities();
-    const [judged, ...others] = gaussians();
+    const [judged] = gaussians();
     self.equation(judged ? surplus(judged) : quotient());
-    self.say([judged, ...others].filter((one) => one).map(({ name, q }) =>
-      `${capital(name)} ${signed(q.loc)} ± ${signed(q.scale)} costs ${signed(q.kl)} nats.`)
-      .concat(found.drawn.length ? guesses() : humps()).join(" "));
+    self.say(gaussians().map(({ name, q }) =>
+      `${capital(name)} ${signed(q.loc)} ± ${signed(q.scale)} costs ${signed(q.kl)} nats`)
+      .concat(found.drawn.length ? [guesses()] : judged ? [] : [humps()]).join("; ") + ".");
   }
 
   /** The row at the observed x, divided by its area, where the posterior is highest. */
@@ -143,11 +144,12 @@ function render({ model, el }) {
     ];
   }
 
-  /** The surprise of one who believes q, less that of one who knows: both rounded, so is the sum. */
+  /** The surprise of one who believes q, less that of one who knows. As printed, it adds up. */
   function surplus({ q }) {
     const [own, extra] = [found.entropy, q.kl].map((v) => Number(v.toFixed(2)));
     return [
-      "extra surprise = ", ["E[−log q]", "var(--q)"], " − ", ["E[−log p(z | x)]", "var(--posterior)"],
+      "extra surprise = ", ["E[−log q]", "var(--q)"], " − ",
+      ["E[−log p(z | x)]", "var(--posterior)"],
       ` = ${signed(own + extra)} − ${own < 0 ? `(${signed(own)})` : signed(own)} = `,
       [`${signed(extra)} nats`, "var(--gap)"], q.kl < CHEAP ? ` ✓ under ${CHEAP}` : "",
     ];
@@ -155,29 +157,30 @@ function render({ model, el }) {
 
   const humps = () =>
     `${found.humps === 1 ? "One hump" : "Two humps"}; ${(100 * found.positive).toFixed(0)} % of ` +
-    `the posterior lies right of z = 0.`;
+    `the posterior lies right of z = 0`;
   const guesses = () =>
-    `${at.samples} guesses: log p(x) ≈ ${signed(found.estimate)} ± ${signed(found.error)}, exact ` +
-    `${signed(found.log_evidence)}; they count as ${signed(found.effective, 1)}.`;
+    `${at.samples} guesses: log p(x) ≈ ${signed(found.estimate)} ± ${signed(found.error)}, ` +
+    `exact ${signed(found.log_evidence)}; they count as ${signed(found.effective, 1)}`;
 
   function drawCurve() {
     const { f } = MODELS[at.model];
     const seen = Z.filter((z) => Math.abs(z) < 3.5 && f(z) - 2 * at.scale < CUT);
     const kept = (v) => within(v, [upper.y[0], CUT]);
     const area = (left, right, color) =>
-      upper.curve([...left, ...right.reverse()], "none", { style: `fill: ${color}; fill-opacity: .2` });
+      upper.curve([...left, ...right.reverse()], "none",
+        { style: `fill: ${color}; fill-opacity: .2` });
     area(seen.map((z) => [z, kept(f(z) + 2 * at.scale)]),
       seen.map((z) => [z, kept(f(z) - 2 * at.scale)]), "var(--prior)");
     upper.curve(seen.filter((z) => f(z) < CUT).map((z) => [z, f(z)]), "var(--prior)");
-    if (gaussians().some(({ name }) => name === "network")) {  // at every x, as the chapter draws it
+    if (gaussians().some(({ name }) => name === "network")) {  // at every x
       const edge = (sign) => at.network.map(([x, loc, scale]) => [loc + sign * 2 * scale, x]);
       area(edge(-1), edge(1), "var(--q)");
     }
     upper.curve([[-3.5, at.x], [3.5, at.x]], "var(--data)", { "stroke-width": 1.5 });
-    for (const { q, color, dash = "none" } of gaussians()) {
+    gaussians().forEach(({ q, color, dash = "none" }, row) => {
       upper.curve([-2, 2].map((k) => [q.loc + k * q.scale, at.x]), color,
-        { "stroke-width": 6, "stroke-dasharray": dash, "stroke-opacity": 0.8 });
-    }
+        { "stroke-width": 5, "stroke-dasharray": dash, transform: `translate(0 ${8 * row})` });
+    });
     // Straight down from where the line cuts the curve, to the densities
     for (const z of MODELS[at.model].solve(at.x).filter((z) => Math.abs(z) < 3.5)) {
       const line = { "stroke-width": 1, "stroke-dasharray": "2 3" };

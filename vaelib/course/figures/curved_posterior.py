@@ -114,10 +114,16 @@ class CurvedPosterior(Figure):
         if not gaussians:
             row = log_joint[0].exp()
             right.fill_between(line, row, color=POSTERIOR, alpha=0.35, lw=0, label="row p(x, z)")
-        for (name, style), (at, spread) in gaussians.items():
+        for number, ((name, style), (at, spread)) in enumerate(gaussians.items()):
             normal = torch.distributions.Normal(at, spread)
             right.plot(line, normal.log_prob(line).exp(), style, color=Q, label=name)
-            left.plot([at - 2 * spread, at + 2 * spread], [self.x] * 2, style, color=Q, lw=4)
+            left.plot(
+                [at - 2 * spread, at + 2 * spread],
+                [self.x - 0.2 * number] * 2,
+                style,
+                color=Q,
+                lw=4,
+            )
         right.set(xlim=(-3.5, 3.5), xlabel="z", title=f"x = {self.x:.2f}, σ = {self.scale:.2f}")
         right.legend(frameon=False)
         return picture
