@@ -18,9 +18,9 @@ from vaelib import data, nets, train
 from vaelib.latent import grid, grid_evidence
 from vaelib.vae import VAE
 
-IMAGE = 157  # of the held-out ones: a 4
+IMAGE = 312  # of the held-out ones: a 4
 CELLS = 60  # of the close-up, along each axis
-REACH = 0.45  # from the middle between q and the posterior to the close-up's edge
+REACH = 0.32  # from the middle between q and the posterior to the close-up's edge
 
 
 def chapters_model() -> VAE:

@@ -18,7 +18,8 @@ def recorded(name: str) -> dict:
     Args:
         name: ``"sweep"``, the VAE of chapter *vae* at several beta and latent sizes, or
             ``"neighbours"``, nearest neighbours in its codes, or ``"continuity"``, its plane
-            without KL or noise; by ``benchmarks/sweep.py``.
+            without KL or noise; by ``benchmarks/sweep.py``. ``"one_image"``, an image with its q and
+            its posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``.
 
