@@ -24,7 +24,7 @@ from vaelib.collapse import FreeBits
 from vaelib.likelihood import Gaussian, Likelihood
 from vaelib.vae import VAE
 
-BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
+BETAS = (0.1, 1.0, 10.0, 30.0, 100.0)
 SEEDS = (0, 1, 2)
 TRAINING = {"batch_size": 64, "progress": False}
 FLOOR = 0.25  # nats that each unit has for free
