@@ -30,14 +30,22 @@ class ElboGap(Figure):
     _esm = script("elbo_gap")
     description: ClassVar[str] = (
         "A bar in which the ELBO, orange, and a KL, rose, end together at log p(x); contours of "
-        "the ELBO over loc and scale of q, closed around a cross at the posterior, unless the "
-        "figure is compact; and the densities of q, blue, and of the posterior, green."
+        "the ELBO over loc and scale of q, closed around a cross at the posterior; and the "
+        "densities of q, blue, and of the posterior, green."
     )
 
     loc = traitlets.Float(0.7).tag(sync=True)
     scale = traitlets.Float(0.5).tag(sync=True)
     x = traitlets.Float(3.0).tag(sync=True)
     compact = traitlets.Bool(False).tag(sync=True)
+
+    def words(self) -> str:  # noqa: D102
+        if not self.compact:
+            return self.description
+        return (
+            "A bar in which the ELBO, orange, and a KL, rose, end together at log p(x), and beside "
+            "it the densities of q, blue, and of the posterior, green."
+        )
 
     def still(self) -> Still:  # noqa: D102
         two, zero, one = torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0)

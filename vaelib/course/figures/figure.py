@@ -50,6 +50,10 @@ class Figure(anywidget.AnyWidget):
         """The figure with its present settings as a picture, for print and for a git host."""
         raise NotImplementedError
 
+    def words(self) -> str:
+        """What the still picture shows, with the present settings."""
+        return self.description
+
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
         drawn, page = io.BytesIO(), io.BytesIO()
@@ -58,7 +62,7 @@ class Figure(anywidget.AnyWidget):
         # It lies in the page itself, beside the figure: 64 colours are a third of the bytes.
         Image.open(drawn).convert("RGB").quantize(64).save(page, format="png", optimize=True)
         data["image/png"] = page.getvalue()
-        metadata = metadata | {"image/png": {"alt": self.description}}
+        metadata = metadata | {"image/png": {"alt": self.words()}}
         return data | {"text/plain": repr(self)}, metadata
 
     def __repr__(self) -> str:
