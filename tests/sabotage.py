@@ -595,8 +595,8 @@ BUGS = [
         "glossary: a link past the section that has the term",
         "book/glossary.md",
         swap(
-            "whenever the image is used. [vae](vae-digits)",
-            "whenever the image is used. [vae](vae-autoencoder)",
+            "every time the image is used. [vae](vae-digits)",
+            "every time the image is used. [vae](vae-autoencoder)",
         ),
         unit("course"),
         "test_a_term_is_explained_where_its_link_leads",
