@@ -1112,7 +1112,7 @@ BUGS = [
             f"book/{chapter}",
             notebook(change),
             unit("page"),
-            rf"{test}\[{chapter.removesuffix('.ipynb')}\]",
+            rf"{test}\w*\[{chapter.removesuffix('.ipynb')}\]",
         )
         for chapter in PAGES
         for name, change, test in (
