@@ -29,7 +29,7 @@ def claims():
             (
                 f"[{chapter.title}]({chapter.name}.ipynb)",
                 chapter.claim,
-                ", ".join(f"{{py:mod}}`vaelib.{module}`" for module in chapter.modules),
+                ", ".join(f"{{py:mod}}`vaelib.{module}`" for module in chapter.modules) or "–",
             )
             for chapter in chapters.chapters()
         ),
@@ -47,6 +47,7 @@ def exercises():
             ", ".join(chapter.needs) or "–",
         )
         for chapter in chapters.chapters()
+        if chapter.exercises
     ]
     sums = (sum(column) for column in list(zip(*rows, strict=True))[1:-1])
     return chapters.table(
