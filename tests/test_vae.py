@@ -194,6 +194,7 @@ def test_linear_vae_at_its_optimum_reaches_ppca(fashion_mnist, generator):
     torch.testing.assert_close(log_w, solution.log_evidence(x), rtol=0, atol=1e-8)
 
 
+@pytest.mark.soak
 def test_linear_vae_trained_from_random_comes_close_to_ppca(digits, generator):
     """By the package's own loop: gradients of sampled ELBOs, from a random start."""
     latent = 4
