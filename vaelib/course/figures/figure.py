@@ -21,9 +21,13 @@ def script(name: str) -> str:
 
     The figure's ``import … from "./figure.js"`` is replaced by the file itself, once for each file
     that is named in this way. ``import NAME from "./worker.js" with { type: "text" }`` is the text
-    of such a module of its own, of which a figure makes a worker.
+    of such a module without its exports, of which a figure makes a worker: a classic one, because
+    a frame without an origin, which some notebooks show figures in, may not start another.
     """
     seen: set[str] = set()
+
+    def unexported(name: str) -> str:
+        return re.sub(r"^export (?!default)", "", script(name), flags=re.MULTILINE)
 
     def read(file: str) -> str:
         if file in seen:
@@ -31,7 +35,7 @@ def script(name: str) -> str:
         seen.add(file)
         text = re.sub(
             r'^import (\w+) from "\./(\w+)\.js" with \{ type: "text" \};$',
-            lambda found: f"const {found[1]} = {json.dumps(script(found[2]), ensure_ascii=False)};",
+            lambda found: f"const {found[1]} = {json.dumps(unexported(found[2]))};",
             (HERE / file).read_text(encoding="utf-8"),
             flags=re.MULTILINE,
         )

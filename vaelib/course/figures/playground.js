@@ -19,7 +19,7 @@ const LAYOUT = `
 .vf.playground .stage .begin:disabled { opacity: .6; }
 .vf.playground .stage:not(.poster) .begin { display: none; }
 .vf.playground :is(.others, .sliders) { margin: 0; }
-.vf.playground .others { gap: .4rem .6rem; align-items: center; }
+.vf.playground .others { gap: .4rem .6rem; align-items: center; margin-bottom: .4rem; }
 .vf.playground .others button { min-height: 2.75rem; min-width: 5.5rem; }
 .vf.playground .switches { display: grid; gap: .1rem; margin: .3rem 0; }
 .vf.playground .task { margin: .35rem 0; }
@@ -35,6 +35,7 @@ const LAYOUT = `
 @container (min-width: 54rem) {
   .vf.playground .all { grid-template-columns: 608px minmax(0, 1fr); grid-template-rows: auto auto 1fr; }
   .vf.playground .stage { grid-column: 1; grid-row: 2 / 4; align-self: start; }
+  .vf.playground .curves { grid-row: 4; }
   .vf.playground .hand { grid-column: 2; grid-row: 2; }
   .vf.playground .break { grid-column: 2; grid-row: 3; }
 }
@@ -85,7 +86,7 @@ async function render({ model, el }) {
   const hand = append(all, "div", { class: "hand" });
   const fold = append(all, "details", { class: "break" });
   all.prepend(hint, self.stage);
-  all.append(hand, fold, curves, said);
+  all.append(curves, hand, fold, said);
 
   const play = button(self, "", toggle);
   reset(self, SETTINGS).addEventListener("click", forget);
@@ -110,7 +111,7 @@ async function render({ model, el }) {
       const id = model.get("pixels").replace("IPY_MODEL_", "");
       const pixels = await model.widget_manager.get_model(id);
       const address = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
-      worker = new Worker(address, { type: "module" });
+      worker = new Worker(address);
       worker.onmessage = ({ data }) => answers[data.said](data);
       worker.onerror = (event) => fail(event.message);
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

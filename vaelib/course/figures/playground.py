@@ -1,6 +1,5 @@
 """A VAE that trains in the page, without a kernel: the front page, and chapter :doc:`/book/start`."""
 
-import math
 import zlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from vaelib import data, evaluate, nets, train
 from vaelib.arguments import BadType, BadValue
 from vaelib.course import plots
 from vaelib.course.recordings import recorded
+from vaelib.latent import grid, grid_evidence
 from vaelib.vae import VAE
 
 from .figure import Figure, Still, script
@@ -26,6 +26,7 @@ __all__ = ["Playground", "poster", "small_digits"]
 
 SIDE, PIXELS, TILES = 14, 196, 12
 IMAGES = 80_000  # that the network of the poster has seen
+REACHES = (3, 4, 6, 8, 12, 16, 24, 32)  # how far the plane goes each way that is shown
 # The poster's curves begin steeply.
 AT = (0, 500, 1000, 2000, 4000, 6000, 8000, 12_000, *range(16_000, IMAGES + 1, 8000))
 
@@ -126,7 +127,9 @@ class Playground(Figure):
         else:
             _require(images, held_out, labels)
             first = poster(images, held_out)
-        packed = [zlib.compress(t.byte().contiguous().numpy().tobytes(), 9) for t in (images, held_out)]
+        packed = [
+            zlib.compress(t.byte().contiguous().numpy().tobytes(), 9) for t in (images, held_out)
+        ]
         super().__init__(
             pixels=Pixels(images=packed[0], held_out=packed[1]),
             labels=labels.tolist(),
@@ -137,11 +140,14 @@ class Playground(Figure):
 
     def still(self) -> Still:  # noqa: D102
         picture = Still(figsize=(12, 6), layout="constrained")
-        axes = picture.subplot_mosaic([["plane", "tiles"], ["curves", "curves"]],
-                                      height_ratios=[3, 1])
+        axes = picture.subplot_mosaic(
+            [["plane", "tiles"], ["curves", "curves"]], height_ratios=[3, 1]
+        )
         _draw_plane(axes["plane"], self.poster, self.labels)
         wide = self.poster["wide"]
-        tiles = np.array([int(c, 16) for c in self.poster["tiles"]]).reshape(TILES, TILES, SIDE, SIDE)
+        tiles = np.array([int(c, 16) for c in self.poster["tiles"]]).reshape(
+            TILES, TILES, SIDE, SIDE
+        )
         whole = tiles[::-1].swapaxes(1, 2).reshape(TILES * SIDE, TILES * SIDE)
         axes["tiles"].imshow(whole, cmap="gray_r", extent=(-wide, wide, -wide, wide))
         axes["tiles"].set_axis_off()
@@ -151,14 +157,19 @@ class Playground(Figure):
 
 def _require(images: Tensor, held_out: Tensor, labels: Tensor) -> None:
     if images.dtype != torch.uint8:
-        raise BadType(f"Playground: expected images as uint8, 0 to 255, got {images.dtype}", "images")
+        raise BadType(
+            f"Playground: expected images as uint8, 0 to 255, got {images.dtype}", "images"
+        )
     for name, rows in (("images", images), ("held_out", held_out)):
         if rows.ndim != 2 or rows.shape[1] != PIXELS or len(rows) == 0:
             raise BadValue(
-                f"Playground: expected {name} as [n, 196], 14 x 14 pixels, got {[*rows.shape]}", name
+                f"Playground: expected {name} as [n, 196], 14 x 14 pixels, got {[*rows.shape]}",
+                name,
             )
     if not ((held_out == 0) | (held_out == 1)).all():
-        raise BadValue("Playground: expected held_out binarized; see vaelib.data.binarize", "held_out")
+        raise BadValue(
+            "Playground: expected held_out binarized; see vaelib.data.binarize", "held_out"
+        )
     if len(held_out) != len(labels) or not ((labels >= 0) & (labels <= 9)).all():
         raise BadValue(
             f"Playground: expected a label 0 to 9 for each of {len(held_out)} held-out images, got "
@@ -171,7 +182,9 @@ def _task(one: str | dict[str, str]) -> dict[str, str]:
     if isinstance(one, dict):
         return one
     if one not in TASKS:
-        raise BadValue(f"Playground: there is no task {one!r}; there are {', '.join(TASKS)}", "tasks")
+        raise BadValue(
+            f"Playground: there is no task {one!r}; there are {', '.join(TASKS)}", "tasks"
+        )
     return TASKS[one]
 
 
@@ -205,17 +218,14 @@ def poster(images: Tensor, held_out: Tensor, *, seed: int = 0) -> dict[str, Any]
         net = {"hidden": (64,), "activation": nn.Tanh}
         model = VAE(nets.MLPEncoder(PIXELS, 2, **net), nets.MLPDecoder(2, PIXELS, **net))
     adam = torch.optim.Adam(model.parameters(), lr=0.005)
-    trainer = train.Trainer(
-        model, adam, prepare=model.likelihood.prepare, generator=generator
-    )
+    trainer = train.Trainer(model, adam, prepare=model.likelihood.prepare, generator=generator)
     batches = train.Batches(images, 20, generator=generator)
     x, points, seen = held_out.float(), [], 0
     while True:
         for batch in batches:
             if seen >= AT[len(points)]:
                 found = evaluate.elbo(model, x, generator=torch.Generator().manual_seed(seed))
-                exact = evaluate.grid_log_evidence(model, x, points=50, extent=5.0)
-                measured = {"elbo": found.elbo, "log_p": exact.log_evidence.mean().item()}
+                measured = {"elbo": found.elbo, "log_p": _log_evidence(model, x)}
                 points.append({"seen": seen} | {k: round(v, 3) for k, v in measured.items()})
                 if seen >= IMAGES:
                     return _seen(model, x, points)
@@ -224,10 +234,17 @@ def poster(images: Tensor, held_out: Tensor, *, seed: int = 0) -> dict[str, Any]
 
 
 @torch.no_grad()
+def _log_evidence(model: VAE, x: Tensor) -> float:
+    """The mean log p(x) on the page's grid."""
+    z, log_cell = grid(2, points=50, extent=5.0)
+    return grid_evidence(model.log_joint_pairs(x, z), log_cell).log_evidence.mean().item()
+
+
+@torch.no_grad()
 def _seen(model: VAE, x: Tensor, points: list[dict[str, float]]) -> dict[str, Any]:
     q = model.encode(x)
-    far = q.loc.abs().flatten().sort().values[int(0.95 * q.loc.numel())]
-    wide = 4 * 2 ** max(0, math.ceil(math.log2(far.item() / 4)))
+    far = q.loc.abs().flatten().sort().values[int(0.98 * q.loc.numel())]
+    wide = next((reach for reach in REACHES if reach > far), REACHES[-1])
     axis = wide * (2 * (torch.arange(TILES) + 0.5) / TILES - 1)
     z = torch.cartesian_prod(axis, axis).flip(1)  # rows from below: z₁ runs along them
     tiles = (15 * model.decode(z).mean).round().int().flatten().tolist()

@@ -5,8 +5,10 @@ import { PIXELS, REACH, cells, decodings, evidence, exact, fresh, learn, logJoin
 // quickly as the page takes them, and measurements twice a second.
 
 const SLICE = 12;  // milliseconds of learning between two looks at what the page asks for
-const PAUSE = 500;  // milliseconds from a measurement to the next, at least
+const PAUSE = 500;  // milliseconds from a measurement to the next, at least; at first half of it
+const FIRST = 20_000;  // images: the curves begin steeply
 const SAMPLES = 8;  // of z for each image's ELBO
+const REACHES = [3, 4, 6, 8, 12, 16, 24, 32];
 export const TILES = 12;  // pictures along a side of the decoded plane
 const INSIDE = 1 - Math.exp(-0.5);  // the mass of a normal within one standard deviation, in 2-D
 
@@ -31,10 +33,10 @@ export function measured(theta, x, settings, eps, reach) {
   };
 }
 
-/** The plane that holds 95 of 100 codes: up to 4 each way, or to 8, 16, … */
+/** How far the plane goes each way that is shown: so that it holds 98 of 100 codes' coordinates. */
 export function reachOf(loc) {
-  const far = [...loc].map(Math.abs).sort((a, b) => a - b)[Math.floor(0.95 * loc.length)];
-  return 4 * 2 ** Math.max(0, Math.ceil(Math.log2(far / 4)));
+  const far = [...loc].map(Math.abs).sort((a, b) => a - b)[Math.floor(0.98 * loc.length)];
+  return REACHES.find((reach) => reach > far) ?? REACHES.at(-1);
 }
 
 /** The exact posterior of one image as a curve that holds as much mass as the ellipse of its q. */
@@ -147,7 +149,8 @@ function show(must) {
     picture.measured = measured(state.theta, held_out, settings, eps, reach);
     ({ reach } = picture.measured);
     // Where a sum takes long, there are fewer of them.
-    due = performance.now() + Math.max(PAUSE, 4 * (performance.now() - now));
+    const pause = state.seen < FIRST ? PAUSE / 2 : PAUSE;
+    due = performance.now() + Math.max(pause, 4 * (performance.now() - now));
   }
   [waiting, pictured] = [true, now];
   postMessage(picture);
