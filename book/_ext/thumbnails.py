@@ -75,10 +75,15 @@ def small_svg(content):
         if parent.get(HREF, "").startswith(PNG):
             parent.set(HREF, PNG + smaller(parent.get(HREF).removeprefix(PNG)))
         if "d" in parent.attrib:
-            parent.set("d", re.sub(r"(\.\d)\d+", r"\1", parent.get("d")))
+            parent.set("d", re.sub(r"-?\d+\.\d+", halves, parent.get("d")))
     root.set("width", str(WIDTH))
     root.set("height", str(HEIGHT))
     return ET.tostring(root)
+
+
+def halves(number):
+    """A coordinate to half a point, which is a quarter of a pixel: nobody sees the rest."""
+    return f"{round(2 * float(number[0])) / 2:g}"
 
 
 def smaller(encoded):
