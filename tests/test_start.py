@@ -1,4 +1,4 @@
-"""Chapter `start`: its open lines are a script, whose loss is the ELBO, and which draws its opening."""
+"""Chapter `start`: its open lines are a script, its loss is the ELBO, and it draws its opening."""
 
 import ast
 import re

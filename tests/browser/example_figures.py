@@ -11,6 +11,7 @@ from vaelib.course.figures import (
     ElboGap,
     LatentPlane,
     Network,
+    Playground,
     Reparameterize,
     Retrain,
     TwoGaussians,
@@ -42,4 +43,5 @@ EXAMPLES = {
     "LatentPlane": lambda: LatentPlane(Network(small_vae()), *held_out()),
     "DrawDigit": lambda: DrawDigit(Network(small_vae()), *held_out()),
     "Retrain": Retrain,
+    "Playground": Playground,
 }

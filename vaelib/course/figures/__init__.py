@@ -10,6 +10,7 @@ from .elbo_gap import ElboGap
 from .figure import Figure
 from .latent_plane import LatentPlane
 from .network import Network
+from .playground import Playground
 from .reparameterize import Reparameterize
 from .retrain import Retrain
 from .two_gaussians import TwoGaussians
@@ -22,6 +23,7 @@ __all__ = [
     "Figure",
     "LatentPlane",
     "Network",
+    "Playground",
     "Reparameterize",
     "Retrain",
     "TwoGaussians",

@@ -1,6 +1,7 @@
 """What all interactive figures share: a script, and a still picture where scripts do not run."""
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,18 +20,29 @@ def script(name: str) -> str:
     """One ES module from ``figure.js`` and the figure's own file, for a page without a network.
 
     The figure's ``import … from "./figure.js"`` is replaced by the file itself, once for each file
-    that is named in this way.
+    that is named in this way. ``import NAME from "./worker.js" with { type: "text" }`` is the text
+    of such a module without its exports, of which a figure makes a worker: a classic one, because
+    a frame without an origin, which some notebooks show figures in, may not start another.
     """
     seen: set[str] = set()
+
+    def unexported(name: str) -> str:
+        return re.sub(r"^export (?!default)", "", script(name), flags=re.MULTILINE)
 
     def read(file: str) -> str:
         if file in seen:
             return ""
         seen.add(file)
+        text = re.sub(
+            r'^import (\w+) from "\./(\w+)\.js" with \{ type: "text" \};$',
+            lambda found: f"const {found[1]} = {json.dumps(unexported(found[2]))};",
+            (HERE / file).read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
         return re.sub(
             r'^import \{[^}]*\} from "\./([\w.]+)";\n',
             lambda found: read(found[1]),
-            (HERE / file).read_text(encoding="utf-8"),
+            text,
             flags=re.MULTILINE,
         )
 
