@@ -70,7 +70,8 @@ def require_name(name: str) -> None:
 
 def write(name: str) -> list[Path]:
     """The files, and the chapter's lines in the lists of pages."""
-    known, first = chapters(), chapters()[0].name
+    known = chapters()
+    first = next(chapter.name for chapter in known if chapter.modules)
     paths = []
     for source, target in FILES.items():
         text = (SKETCH / source).read_text().replace("FIRST", first)

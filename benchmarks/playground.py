@@ -8,7 +8,8 @@ Stored in vaelib/course/results/playground.json; tests/test_playground.py makes 
 import provenance
 import torch
 
-from vaelib.course.figures.playground import poster, small_digits
+from vaelib.course.figures.playground import small_digits
+from vaelib.course.figures.poster import poster
 
 SEED = 0
 

@@ -10,7 +10,8 @@ metadata, under ``chapter``:
                 missing, and then it is the claim
     needs       chapters to have read before; the opening links to each
     path        targets of the sections that lie on the two-hour path, in their order
-    modules     of vaelib, with a file of tests each; first the one of the chapter's name
+    modules     of vaelib, with a file of tests each; first the one of the chapter's name. A
+                chapter without a module has its tests in the file of its own name
     slow        whether it trains for minutes: such a chapter is run beside the others
     points      from the tag of a cell to what that cell shows: ``point-…`` a core point, in the
                 open, ``folded-…`` one for the curious
@@ -161,8 +162,8 @@ def readme(root: Path = ROOT) -> str:
         (
             f"[{chapter.title}](book/{chapter.name}.ipynb)",
             chapter.claim,
-            ", ".join(map(module, chapter.modules)),
-            ", ".join(map(test, chapter.modules)),
+            ", ".join(map(module, chapter.modules)) or "–",
+            ", ".join(map(test, chapter.modules or [chapter.name])),
         )
         for chapter in chapters(root)
     ]

@@ -178,7 +178,9 @@ def measure(notebook: nbformat.NotebookNode) -> Page:
     return Page(**n, first=first, sections=tuple(Section(**section) for section in sections))
 
 
-MINUTES = re.compile(r"(\*\*It takes\*\* about )\d+( minutes to read, and )\d+( for the exercises)")
+MINUTES = re.compile(
+    r"(\*\*It takes\*\* about )\d+( minutes to read)(, and \d+ for the exercises)?"
+)
 CHECKS = re.compile(r"(This page checks \*\*)\d+(\*\* claims in \*\*)\d+(\*\* folded cells)")
 
 
@@ -188,8 +190,9 @@ def fill(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     exercises = [re.findall(r"(?m)^\*(\d+) minutes,", cell.source) for cell in prose]
     work = sum(int(minutes) for found in exercises for minutes in found)
+    besides = f", and {work} for the exercises" if work else ""
     for cell in prose:
-        cell.source = MINUTES.sub(rf"\g<1>{page.minutes}\g<2>{work}\g<3>", cell.source)
+        cell.source = MINUTES.sub(rf"\g<1>{page.minutes}\g<2>{besides}", cell.source)
         cell.source = CHECKS.sub(rf"\g<1>{page.claims}\g<2>{page.checks}\g<3>", cell.source)
     return notebook
 

@@ -488,7 +488,7 @@ def grade(
 ) -> list[dict[str, Any]]:
     """Grade every submission; write grades.csv and feedback/ into a folder; return the rows."""
     torch.set_num_threads(1)  # threads of a parent are not there in its forks
-    paths = [c.path for c in chapters() if not only or c.name in only]
+    paths = [c.path for c in chapters() if c.exercises and (not only or c.name in only)]
     into.mkdir(parents=True, exist_ok=True)
     into.chmod(0o700)
     with tempfile.TemporaryDirectory() as private, closed(submitted):  # 0700, the gradebook's home
@@ -596,10 +596,10 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=ROOT / "graded")
     parser.add_argument("--isolation", choices=["none"], default=None)
     options = parser.parse_args()
-    names = [c.name for c in chapters()]
+    names = [c.name for c in chapters() if c.exercises]
     unknown = set(options.chapter) - {*names}
     if unknown:
-        parser.error(f"no chapter {sorted(unknown)}; there are {names}")
+        parser.error(f"no chapter with exercises: {sorted(unknown)}; there are {names}")
     submitted = Path(options.submitted)
     if not options.submitted or not submitted.is_dir():
         parser.error(

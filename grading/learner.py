@@ -45,10 +45,10 @@ raise ModuleNotFoundError(
         "vaelib is not installed in this Python. In the folder of the course, run: "
         "pip install '.[course]'"
     )"""
-WELCOME = """\
-*This is the learner's copy of a chapter: everything runs, and the exercises near the end are \
-yours to fill in. Each is followed by a cell that checks it. Until you write something, that cell \
-says "not attempted".*"""
+COPY = "*This is the learner's copy of a chapter: everything runs"
+EXERCISES = """\
+, and the exercises near the end are yours to fill in. Each is followed by a cell that checks it. \
+Until you write something, that cell says "not attempted"."""
 
 
 def repository() -> str:
@@ -82,8 +82,9 @@ def for_learners(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.Note
     url = repository()
     install = f'%pip install --quiet "vaelib[course] @ git+{url}"' if url else NO_ADDRESS
     cited: list[str] = []
+    sets = any(cell.metadata.get("nbgrader") for cell in notebook.cells)
     cells = [
-        nbformat.v4.new_markdown_cell(WELCOME),
+        nbformat.v4.new_markdown_cell(f"{COPY}{EXERCISES if sets else '.'}*"),
         nbformat.v4.new_code_cell(INSTALL.format(install=install)),
     ]
     for cell in notebook.cells:

@@ -341,7 +341,7 @@ def test_every_chapter_from_end_to_end(tmp_path):
     """All points, none, and a half, in every chapter."""
     import grade
 
-    chapters = [c.name for c in grade.chapters()]
+    chapters = [c.name for c in grade.chapters() if c.exercises]
     half = {}
     for chapter in chapters:
         every = list(solutions(chapter))

@@ -10,12 +10,14 @@ import shutil
 from pathlib import Path
 
 COPIES = Path(__file__).resolve().parents[2] / "learner" / "book"
-HEAD = re.compile(r"<h2>Exercises<a.*?</h2>")
+HEADS = [re.compile(rf"<h2>{title}<a.*?</h2>") for title in ("Exercises", "Summary")]
 COPY = (
-    '<p class="learner-copy">To work on them, download this chapter without its solutions, '
-    '<a href="{address}" download>{name}</a>, and open it in Jupyter. Its first cell installs '
+    '<p class="learner-copy">{purpose}, download <a href="{address}" download>{name}</a>, this '
+    "chapter {without}, and open it in Jupyter. Its first cell installs "
     "<code>vaelib</code> where it is missing, or says how.</p>"
 )
+WITH_EXERCISES = ("To work on them", "without its solutions")
+WITHOUT = ("To run it and change it", "as a notebook")  # a chapter that sets no exercises
 
 
 def without_marks(app, docname, source):
@@ -26,8 +28,11 @@ def without_marks(app, docname, source):
 def offer_copy(app, pagename, templatename, context, doctree):
     name = pagename.split("/")[-1] + ".ipynb"
     if doctree is not None and (COPIES / name).exists():
-        offer = COPY.format(address=context["pathto"](f"learner/{name}", 1), name=name)
-        context["body"] = HEAD.sub(lambda head: head[0] + offer, context["body"], count=1)
+        head = next(found for head in HEADS if (found := head.search(context["body"])))
+        purpose, without = WITH_EXERCISES if "Exercises" in head[0] else WITHOUT
+        address = context["pathto"](f"learner/{name}", 1)
+        offer = COPY.format(address=address, name=name, purpose=purpose, without=without)
+        context["body"] = context["body"].replace(head[0], head[0] + offer, 1)
 
 
 def copy_copies(app, exception):

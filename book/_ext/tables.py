@@ -79,6 +79,7 @@ def exercises(put, folder):
             ", ".join(chapter.needs) or "–",
         )
         for chapter in chapters.chapters()
+        if chapter.exercises
     ]
     sums = (sum(column) for column in list(zip(*rows, strict=True))[1:-1])
     return chapters.table(

@@ -216,8 +216,8 @@ export function fresh(seed) {
   };
 }
 
-/** Learn from the next batch of grey images, which come in a new order in each pass. */
-export function learn(state, grey, settings) {
+/** The next batch of grey images, in a new order in each pass: a draw of pixels, and of noise. */
+export function next(state, grey) {
   if (state.order.length < BATCH) {
     const order = Array.from({ length: grey.length / PIXELS }, (_, i) => i);
     for (let i = order.length - 1; i > 0; i -= 1) {
@@ -227,10 +227,14 @@ export function learn(state, grey, settings) {
     state.order = order;
   }
   const rows = state.order.splice(-BATCH);
-  const x = drawn(grey, rows, state.uniform);
-  const eps = normals(2 * rows.length, state.uniform);
+  return { x: drawn(grey, rows, state.uniform), eps: normals(2 * BATCH, state.uniform) };
+}
+
+/** One step: learn from the next batch. */
+export function learn(state, grey, settings) {
+  const { x, eps } = next(state, grey);
   adam(state, gradient(state.theta, x, eps, settings));
-  state.seen += rows.length;
+  state.seen += BATCH;
 }
 
 // ---- what is measured ----

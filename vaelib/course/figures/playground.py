@@ -1,34 +1,24 @@
-"""A VAE that trains in the page, without a kernel: the front page, and chapter :doc:`/book/start`."""
+"""A VAE that trains in the page, without a kernel: front page, and chapter :doc:`/book/start`."""
 
 import zlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import anywidget
-import numpy as np
 import torch
 import traitlets
 from ipywidgets import widget_serialization
-from jaxtyping import Float, UInt8
-from matplotlib.patches import Ellipse
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaelib import data, evaluate, nets, train
+from vaelib import data
 from vaelib.arguments import BadType, BadValue
 from vaelib.course import plots
 from vaelib.course.recordings import recorded
-from vaelib.latent import grid, grid_evidence
-from vaelib.vae import VAE
 
 from .figure import Figure, Still, script
+from .poster import PIXELS, SIDE, poster, posters_picture
 
-__all__ = ["Playground", "poster", "small_digits"]
-
-SIDE, PIXELS, TILES = 14, 196, 12
-IMAGES = 80_000  # that the network of the poster has seen
-REACHES = (3, 4, 6, 8, 12, 16, 24, 32)  # how far the plane goes each way that is shown
-# The poster's curves begin steeply.
-AT = (0, 500, 1000, 2000, 4000, 6000, 8000, 12_000, *range(16_000, IMAGES + 1, 8000))
+__all__ = ["Playground", "small_digits"]
 
 # What to try, and what comes of it; tests/browser/test_playground.py asserts each.
 TASKS = {
@@ -57,7 +47,7 @@ TASKS = {
 
 
 class Pixels(anywidget.AnyWidget):
-    """The images of a `Playground`, for themselves: a page fetches them when training begins."""
+    """The images of a `Playground`, by themselves: a page fetches them when training begins."""
 
     _esm = "export default {};"  # it is drawn nowhere: the figure reads it
 
@@ -66,7 +56,7 @@ class Pixels(anywidget.AnyWidget):
 
 
 class Playground(Figure):
-    r"""A VAE of 196-64-2-64-196 that learns in the page while the reader watches, and can be broken.
+    r"""A VAE of 196-64-2-64-196 that learns in the page while the reader watches and breaks it.
 
     One step of Adam for each 20 images, whose pixels are drawn anew at each visit, on the mean of
 
@@ -77,7 +67,8 @@ class Playground(Figure):
     exact log p(x), by a sum over the plane; all in nats per image. It starts when asked.
 
     Args:
-        images: grey pixels of 14 x 14 to learn from, ``[n, 196]``; of the bundled digits 3,000.
+        images: grey pixels of 14 x 14 to learn from, ``uint8 [n, 196]``; of the bundled digits
+            3,000.
         held_out: zeros and ones to measure with, ``[m, 196]``; a draw of 100 bundled digits.
         labels: the class of each of these, 0 to 9, ``[m]``: its colour, and its name.
         tasks: what the reader is asked to try: names of ``TASKS``, or dictionaries with ``task``,
@@ -86,14 +77,14 @@ class Playground(Figure):
             number of images after which it pauses.
 
     Raises:
-        TypeError, ValueError: if only one of the three data is given, if pixels have another type
-            or number, or if their numbers of rows differ.
+        TypeError, ValueError: if only some of the three data are given, if pixels have another type
+            or number, if numbers of rows differ, or if there is no task of that name.
     """
 
     _esm = script("playground")
     description: ClassVar[str] = (
-        "A small VAE after 80,000 images. Left, the plane of z: an ellipse for each of 100 held-out "
-        "digits, in coloured clouds around the prior's circles. Beside it the decoder's picture of "
+        "A small VAE after 80,000 images. Left, the plane of z: an ellipse for each held-out "
+        "digit, in coloured clouds around the prior's circles. Beside it the decoder's picture of "
         "12 by 12 points of the same plane. Below, two curves against images seen: the ELBO climbs "
         "and stays a little below log p(x)."
     )
@@ -103,7 +94,7 @@ class Playground(Figure):
     colors: Any = traitlets.List(list(plots.DIGITS)).tag(sync=True)
     poster: Any = traitlets.Dict().tag(sync=True)
     tasks: Any = traitlets.List().tag(sync=True)
-    seed = traitlets.Int(0, min=0).tag(sync=True)
+    seed = traitlets.Int(0, min=0, max=9).tag(sync=True)
     beta = traitlets.Float(1.0, min=0.0, max=4.0).tag(sync=True)
     kl_off = traitlets.Bool(False).tag(sync=True)
     noise_off = traitlets.Bool(False).tag(sync=True)
@@ -112,8 +103,8 @@ class Playground(Figure):
 
     def __init__(
         self,
-        images: UInt8[Tensor, "n 196"] | None = None,
-        held_out: Float[Tensor, "m 196"] | None = None,
+        images: Tensor | None = None,
+        held_out: Tensor | None = None,
         labels: Tensor | None = None,
         *,
         tasks: Sequence[str | dict[str, str]] = ("mean",),
@@ -126,12 +117,9 @@ class Playground(Figure):
             raise BadType("Playground: give images, held_out and labels together, or none of them")
         else:
             _require(images, held_out, labels)
-            first = poster(images, held_out)
-        packed = [
-            zlib.compress(t.byte().contiguous().numpy().tobytes(), 9) for t in (images, held_out)
-        ]
+            first = poster(images, held_out.float())
         super().__init__(
-            pixels=Pixels(images=packed[0], held_out=packed[1]),
+            pixels=Pixels(images=_packed(images), held_out=_packed(held_out)),
             labels=labels.tolist(),
             poster=first,
             tasks=[_task(one) for one in tasks],
@@ -139,42 +127,44 @@ class Playground(Figure):
         )
 
     def still(self) -> Still:  # noqa: D102
-        picture = Still(figsize=(12, 6), layout="constrained")
-        axes = picture.subplot_mosaic(
-            [["plane", "tiles"], ["curves", "curves"]], height_ratios=[3, 1]
-        )
-        _draw_plane(axes["plane"], self.poster, self.labels)
-        wide = self.poster["wide"]
-        tiles = np.array([int(c, 16) for c in self.poster["tiles"]]).reshape(
-            TILES, TILES, SIDE, SIDE
-        )
-        whole = tiles[::-1].swapaxes(1, 2).reshape(TILES * SIDE, TILES * SIDE)
-        axes["tiles"].imshow(whole, cmap="gray_r", extent=(-wide, wide, -wide, wide))
-        axes["tiles"].set_axis_off()
-        _draw_curves(axes["curves"], self.poster["points"])
-        return picture
+        return posters_picture(self.poster, self.labels)
+
+
+def small_digits() -> tuple[Tensor, Tensor, Tensor]:
+    """Bundled digits at 14 x 14, each pixel the mean of four: 3,000 grey ones, a draw of 100
+    held-out ones, and what these are.
+
+    >>> [len(part) for part in small_digits()]
+    [3000, 100, 100]
+    """
+    digits = data.digits()
+    grey, held_out = (
+        pixels.view(-1, SIDE, 2, SIDE, 2).float().mean((2, 4)).round().byte().view(-1, PIXELS)
+        for pixels in (digits.train[:3000], digits.test[:100])
+    )
+    drawn = data.binarize(held_out, generator=torch.Generator().manual_seed(0))
+    return grey, drawn, digits.test_labels[:100]
+
+
+def _packed(pixels: Tensor) -> bytes:
+    return zlib.compress(pixels.byte().contiguous().numpy().tobytes(), 9)
 
 
 def _require(images: Tensor, held_out: Tensor, labels: Tensor) -> None:
     if images.dtype != torch.uint8:
-        raise BadType(
-            f"Playground: expected images as uint8, 0 to 255, got {images.dtype}", "images"
-        )
+        raise BadType(f"Playground: expected images as uint8, 0 to 255, got {images.dtype}")
     for name, rows in (("images", images), ("held_out", held_out)):
-        if rows.ndim != 2 or rows.shape[1] != PIXELS or len(rows) == 0:
+        if rows.ndim != 2 or rows.shape[1] != PIXELS or len(rows) < 20:
             raise BadValue(
-                f"Playground: expected {name} as [n, 196], 14 x 14 pixels, got {[*rows.shape]}",
-                name,
+                f"Playground: expected {name} as [n, 196], 14 x 14 pixels, and 20 of them at "
+                f"least, got {[*rows.shape]}"
             )
     if not ((held_out == 0) | (held_out == 1)).all():
+        raise BadValue("Playground: expected held_out of 0 and 1; see vaelib.data.binarize")
+    if labels.shape != (len(held_out),) or not ((labels >= 0) & (labels <= 9)).all():
         raise BadValue(
-            "Playground: expected held_out binarized; see vaelib.data.binarize", "held_out"
-        )
-    if len(held_out) != len(labels) or not ((labels >= 0) & (labels <= 9)).all():
-        raise BadValue(
-            f"Playground: expected a label 0 to 9 for each of {len(held_out)} held-out images, got "
-            f"{len(labels)} from {labels.min()} to {labels.max()}",
-            "labels",
+            f"Playground: expected a label 0 to 9 for each of the {len(held_out)} held-out images, "
+            f"got {[*labels.shape]} from {labels.min()} to {labels.max()}"
         )
 
 
@@ -182,104 +172,5 @@ def _task(one: str | dict[str, str]) -> dict[str, str]:
     if isinstance(one, dict):
         return one
     if one not in TASKS:
-        raise BadValue(
-            f"Playground: there is no task {one!r}; there are {', '.join(TASKS)}", "tasks"
-        )
+        raise BadValue(f"Playground: there is no task {one!r}; there are {', '.join(TASKS)}")
     return TASKS[one]
-
-
-def small_digits() -> tuple[Tensor, Tensor, Tensor]:
-    """Of the bundled digits at 14 x 14: 3,000 grey ones, one draw of 100 held-out ones, and these's
-    labels. Each pixel is the mean of four.
-
-    >>> [len(part) for part in small_digits()]
-    [3000, 100, 100]
-    """
-    digits = data.digits()
-    grey = [
-        pixels.view(-1, SIDE, 2, SIDE, 2).float().mean((2, 4)).round().byte().view(-1, PIXELS)
-        for pixels in (digits.train[:3000], digits.test[:100])
-    ]
-    held_out = data.binarize(grey[1], generator=torch.Generator().manual_seed(0))
-    return grey[0], held_out, digits.test_labels[:100]
-
-
-def poster(images: Tensor, held_out: Tensor, *, seed: int = 0) -> dict[str, Any]:
-    """What the page would show after 80,000 images, from the same training in torch.
-
-    Returns:
-        ``loc`` and ``scale`` of each held-out image's q, in a row; the decoder's pictures of 12 x 12
-        points of the plane up to ``wide`` each way, a hexadecimal digit a pixel; and the curves'
-        ``points``: ``seen``, ``elbo`` and exact ``log_p``.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # weights come from torch's own generator
-        torch.manual_seed(seed)
-        net = {"hidden": (64,), "activation": nn.Tanh}
-        model = VAE(nets.MLPEncoder(PIXELS, 2, **net), nets.MLPDecoder(2, PIXELS, **net))
-    adam = torch.optim.Adam(model.parameters(), lr=0.005)
-    trainer = train.Trainer(model, adam, prepare=model.likelihood.prepare, generator=generator)
-    batches = train.Batches(images, 20, generator=generator)
-    x, points, seen = held_out.float(), [], 0
-    while True:
-        for batch in batches:
-            if seen >= AT[len(points)]:
-                found = evaluate.elbo(model, x, generator=torch.Generator().manual_seed(seed))
-                measured = {"elbo": found.elbo, "log_p": _log_evidence(model, x)}
-                points.append({"seen": seen} | {k: round(v, 3) for k, v in measured.items()})
-                if seen >= IMAGES:
-                    return _seen(model, x, points)
-            trainer.step(batch)
-            seen += len(batch)
-
-
-@torch.no_grad()
-def _log_evidence(model: VAE, x: Tensor) -> float:
-    """The mean log p(x) on the page's grid."""
-    z, log_cell = grid(2, points=50, extent=5.0)
-    return grid_evidence(model.log_joint_pairs(x, z), log_cell).log_evidence.mean().item()
-
-
-@torch.no_grad()
-def _seen(model: VAE, x: Tensor, points: list[dict[str, float]]) -> dict[str, Any]:
-    q = model.encode(x)
-    far = q.loc.abs().flatten().sort().values[int(0.98 * q.loc.numel())]
-    wide = next((reach for reach in REACHES if reach > far), REACHES[-1])
-    axis = wide * (2 * (torch.arange(TILES) + 0.5) / TILES - 1)
-    z = torch.cartesian_prod(axis, axis).flip(1)  # rows from below: z₁ runs along them
-    tiles = (15 * model.decode(z).mean).round().int().flatten().tolist()
-    both = {"loc": q.loc, "scale": q.stddev}
-    return {
-        "seen": int(points[-1]["seen"]),
-        "wide": wide,
-        **{name: [round(v, 3) for v in rows.flatten().tolist()] for name, rows in both.items()},
-        "tiles": "".join(f"{v:x}" for v in tiles),
-        "points": points,
-    }
-
-
-def _draw_plane(ax: Any, seen: dict[str, Any], labels: list[int]) -> None:
-    wide = seen["wide"]
-    loc, scale = (torch.tensor(seen[name]).view(-1, 2) for name in ("loc", "scale"))
-    for radius in (1, 2):
-        ax.add_patch(Ellipse((0, 0), 2 * radius, 2 * radius, fc="none", ec=plots.PRIOR, ls=":"))
-    for at, (a, b), label in zip(loc.tolist(), scale.tolist(), labels, strict=True):
-        color = plots.DIGITS[label]
-        ax.add_patch(Ellipse(at, 2 * a, 2 * b, fc=color, ec="none", alpha=0.28))
-        ax.add_patch(Ellipse(at, 2 * a, 2 * b, fc="none", ec=color, alpha=0.8))
-    for label in sorted(set(labels)):
-        middle = loc[[one == label for one in labels]].median(0).values.tolist()
-        ax.text(*middle, str(label), size=15, weight="bold", ha="center", va="center")
-    ax.set(xlim=(-wide, wide), ylim=(-wide, wide), aspect="equal", xticks=[], yticks=[])
-
-
-def _draw_curves(ax: Any, points: list[dict[str, float]]) -> None:
-    seen, elbo, log_p = ([p[name] for p in points] for name in ("seen", "elbo", "log_p"))
-    ax.fill_between(seen, elbo, log_p, color=plots.GAP, alpha=0.35, lw=0)
-    ax.plot(seen, log_p, color=plots.EVIDENCE, lw=2)
-    ax.plot(seen, elbo, color=plots.BOUND, lw=2)
-    plots.label(ax, seen[-1], log_p[-1], "log p(x)", plots.EVIDENCE, va="bottom")
-    plots.label(ax, seen[-1], elbo[-1], "ELBO", plots.BOUND, va="top")
-    ax.set(xlim=(0, seen[-1]), ylim=(log_p[-1] - 5.5, log_p[-1] + 0.5), xlabel="images seen")
-    ax.set_ylabel("nats")
-    ax.spines[["top", "right"]].set_visible(False)
