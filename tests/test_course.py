@@ -2,13 +2,17 @@
 between questions, glossary, chapters and modules holds, and the prose keeps to one spelling."""
 
 import ast
+import importlib
+import io
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from chapters import chapters, readme
 from page import SHUT, assertions
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -97,6 +101,23 @@ def test_a_card_is_a_short_claim(chapter):
 
 def test_the_table_of_the_readme_is_not_stale():
     assert (ROOT / "README.md").read_text() == readme(), "make readme"
+
+
+def test_the_picture_of_the_readme_is_the_figure_of_the_front_page(monkeypatch):
+    """Of two processors a few pixels at the edges of letters and lines may differ."""
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    content, alt = importlib.import_module("picture").picture()
+    ((words, path),) = re.findall(
+        r"!\[([^\]]+)\]\((book/[^)]+)\)", (ROOT / "README.md").read_text()
+    )
+    assert words == alt, "make readme prints it"
+    assert (ROOT / path).stat().st_size < 80_000
+    shown, drawn = (
+        np.asarray(Image.open(file).convert("L"), dtype=float)
+        for file in (ROOT / path, io.BytesIO(content))
+    )
+    assert shown.shape == drawn.shape, "make readme"
+    assert abs(shown - drawn).mean() < 0.5, "make readme"
 
 
 @pytest.mark.parametrize("tag", POINTS)
