@@ -107,9 +107,8 @@ def test_the_picture_of_the_readme_is_the_figure_of_the_front_page(monkeypatch):
     """Of two processors a few pixels at the edges of letters and lines may differ."""
     monkeypatch.syspath_prepend(ROOT / ".ci")
     content, alt = importlib.import_module("picture").picture()
-    ((words, path),) = re.findall(
-        r"!\[([^\]]+)\]\((book/[^)]+)\)", (ROOT / "README.md").read_text()
-    )
+    text = (ROOT / "README.md").read_text()
+    ((words, path),) = re.findall(r"!\[([^\]]+)\]\((book/[^)]+)\)", text)
     assert words == alt, "make readme prints it"
     assert (ROOT / path).stat().st_size < 80_000
     shown, drawn = (

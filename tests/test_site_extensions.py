@@ -208,7 +208,7 @@ def test_a_thumbnail_has_no_words_and_few_bytes(extension):
     assert 'd="M 1 2.5 L -1 4"' in made
     assert "patch_1" in made
     assert not re.search("text_12|xtick_1|when", made)
-    inner = re.search(r'href="data:image/png;base64,([^"]+)"', made)[1]
+    inner = re.search(r'href="data:image/webp;base64,([^"]+)"', made)[1]
     assert Image.open(io.BytesIO(base64.b64decode(inner))).size == (15, 10)
     wide = Image.new("RGB", (400, 100), "white")
     wide.paste("blue", (0, 0, 50, 100))

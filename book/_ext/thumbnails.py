@@ -17,7 +17,7 @@ import vaelib.course.figures as kinds
 
 WIDTH, HEIGHT = 280, 150  # in CSS pixels
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-HREF, PNG = f"{{{XLINK}}}href", "data:image/png;base64,"
+HREF, PNG, WEBP = f"{{{XLINK}}}href", "data:image/png;base64,", "data:image/webp;base64,"
 WORDS = re.compile(r"(text|legend|xtick|ytick)_\d+$")  # as matplotlib calls their groups
 COLOURS = 32
 # Pictures of chapters have no ground of their own; and a still is the same at each build.
@@ -73,7 +73,7 @@ def small_svg(content):
             if WORDS.match(child.get("id", "")) or child.tag == f"{{{SVG}}}metadata":
                 parent.remove(child)
         if parent.get(HREF, "").startswith(PNG):
-            parent.set(HREF, PNG + smaller(parent.get(HREF).removeprefix(PNG)))
+            parent.set(HREF, WEBP + smaller(parent.get(HREF).removeprefix(PNG)))
         if "d" in parent.attrib:
             parent.set("d", re.sub(r"-?\d+\.\d+", halves, parent.get("d")))
     root.set("width", str(WIDTH))
@@ -91,7 +91,7 @@ def smaller(encoded):
     picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
     picture = picture.resize([max(1, side // 2) for side in picture.size], Image.Resampling.BOX)
     written = io.BytesIO()
-    picture.quantize(COLOURS, method=Image.Quantize.FASTOCTREE).save(written, "png", optimize=True)
+    picture.save(written, "webp", quality=60, method=6)
     return base64.b64encode(written.getvalue()).decode()
 
 
