@@ -259,7 +259,9 @@ async function render({ model, el }) {
       + `${labels.length} held-out digits, coloured by digit. Arrow keys choose one.${one && ` ${one}`}`);
     tiles.setAttribute("aria-label", "What the decoder makes of 12 by 12 points of the same plane.");
     curves.setAttribute("aria-label", minus(`Curves against images seen: log p(x), now ${log_p}, and `
-      + `the ELBO below it, now ${elbo}; between them a gap of ${gap} nats.`));
+      + `the ELBO below it, now ${elbo}; between them a gap of ${gap} nats.`
+      + (runs.at(-1).apart ? ` Dashed: what is computed, now ${last.computed.toFixed(1)}.` : "")
+      + (runs.length > 1 ? " Pale: the run before." : "")));
   }
 
   return () => {
