@@ -21,7 +21,7 @@ help:
 	@echo "make sabotage  plant known bugs, one at a time, and see make test's checks fail"
 	@echo "make notebooks run the chapters in order and store their outputs (ONLY=vae for one)"
 	@echo "make chapter NAME=flows   write the frame of a new chapter: notebook, module, exercise, tests"
-	@echo "make readme    write README's table of chapters from the notebooks"
+	@echo "make readme    write README's table of chapters from the notebooks, and draw its picture"
 	@echo "make learner   write learner/: the chapters without solutions, for Colab"
 	@echo "make grade SUBMITTED=folder [CHAPTER=kl] [SEED=7] [GRADES=graded]   marks and feedback"
 	@echo "make repo URL=https://github.com/…   set the address that Colab buttons open"
@@ -54,7 +54,7 @@ chapter: setup
 	@$(VENV)/python .ci/chapter.py "$(NAME)" && $(MAKE) --no-print-directory lint
 
 readme: setup
-	@$(VENV)/python book/chapters.py
+	@$(VENV)/python book/chapters.py && $(VENV)/python .ci/picture.py
 
 learner: setup
 	@$(VENV)/python grading/learner.py

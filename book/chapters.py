@@ -6,6 +6,8 @@ Title, minutes and exercises are read off the notebook's cells. What no cell say
 metadata, under ``chapter``:
 
     claim       the one sentence that the chapter makes true, in Markdown
+    card        the claim in about fifteen words without formulas, for the front page; may be
+                missing, and then it is the claim
     needs       chapters to have read before; the opening links to each
     path        targets of the sections that lie on the two-hour path, in their order
     modules     of vaelib, with a file of tests each; first the one of the chapter's name. A
@@ -31,7 +33,7 @@ from typing import Any, NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = ("claim", "exercises", "mistakes", "modules", "needs", "path", "points", "slow")
+KEYS = ("card", "claim", "exercises", "mistakes", "modules", "needs", "path", "points", "slow")
 README = re.compile(r"(<!-- chapters -->\n).*?(<!-- end of chapters -->\n)", re.DOTALL)
 
 
@@ -52,6 +54,7 @@ class Chapter:
     minutes: int
     exercises: tuple[Exercise, ...]
     claim: str
+    card: str
     needs: tuple[str, ...]
     short_path: tuple[str, ...]
     modules: tuple[str, ...]
@@ -82,6 +85,7 @@ def _read(path: Path) -> Chapter:
     notebook = json.loads(path.read_text())
     told = notebook["metadata"].get("chapter", {})
     told.setdefault("path", [])
+    told.setdefault("card", told.get("claim"))
     if sorted(told) != [*KEYS]:
         raise ValueError(
             f"{path.name}: expected metadata.chapter with {', '.join(KEYS)}, got "
@@ -103,6 +107,7 @@ def _read(path: Path) -> Chapter:
         minutes=int(_found(path, r"\*\*It takes\*\* about (\d+) min", opening, "minutes to read")),
         exercises=tuple(_exercises(path, notebook["cells"])),
         claim=told["claim"],
+        card=told["card"],
         needs=tuple(told["needs"]),
         short_path=tuple(told["path"]),
         modules=tuple(told["modules"]),

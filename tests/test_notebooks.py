@@ -111,10 +111,13 @@ def test_a_chapter_never_redefines_what_vaelib_exports(path):
         listed = re.search(r"__all__ = (\[.*?\])", module.read_text(), re.DOTALL)
         exported |= set(ast.literal_eval(listed[1])) if listed else set()
     assert exported
-    for cell in cells(path):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                assert node.name not in exported
+    nodes = [node for cell in cells(path) for node in ast.walk(ast.parse(cell.source))]
+    if path in {chapter.path for chapter in chapters() if not chapter.modules}:
+        # It is a script by itself, that does not import what it writes.
+        exported &= {node.name for node in nodes if isinstance(node, ast.alias)}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            assert node.name not in exported
 
 
 @each()

@@ -1,14 +1,20 @@
-"""Tables of the chapters, made from the notebooks while the page is read: they cannot go stale.
+"""What is told of all chapters, made from the notebooks while the page is read: it cannot go stale.
 
-    ```{chapters} claims
+    ```{chapters} cards
     ```
 
-``claims``: each chapter with its claim and its modules. ``exercises``: its exercises with
-their points and minutes, the minutes to read it, and which chapters it needs. ``path``: the
-sections of the two-hour path, with their minutes.
+``cards``: each chapter with its first picture, its claim in short, and its minutes. ``facts``: how
+much there is, and what it costs. ``path``: the two-hour path, with its minutes. ``exercises``: a
+table of each chapter's exercises with their points and minutes, the minutes to read it, and which
+chapters it needs.
 """
 
+import html
+import json
+import re
 import sys
+import tomllib
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -19,24 +25,50 @@ from sphinx.util.docutils import SphinxDirective
 BOOK = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BOOK))
 import chapters  # noqa: E402
+import figures  # noqa: E402
 import page  # noqa: E402
+import thumbnails  # noqa: E402
+
+PICTURE = '<img class="thumbnail" alt="{alt}" src="{source}" width="{width}" height="{height}">'
 
 
-def claims():
-    return chapters.table(
-        ["chapter", "its claim", "module"],
-        (
-            (
-                f"[{chapter.title}]({chapter.name}.ipynb)",
-                chapter.claim,
-                ", ".join(f"{{py:mod}}`vaelib.{module}`" for module in chapter.modules) or "–",
-            )
-            for chapter in chapters.chapters()
-        ),
+def cards(put, folder):
+    told = []
+    for chapter in chapters.chapters():
+        content, ending, alt = thumbnails.thumbnail(json.loads(chapter.path.read_text()))
+        picture = PICTURE.format(
+            alt=html.escape(alt), source=f"{folder}/{put(content, ending)}",
+            width=thumbnails.WIDTH, height=thumbnails.HEIGHT,
+        )  # fmt: skip
+        path = f" · ◆ {minutes_on_path(chapter)} min" if chapter.short_path else ""
+        lines = (
+            f"[{chapter.title}]({chapter.name}.ipynb)",
+            chapter.card,
+            f"{chapter.minutes} min{path}",
+        )
+        told.append("\n\n  ".join([f"- {picture}", *lines]))
+    return listed("chapter-cards", "\n\n".join(told))
+
+
+def facts(put, folder):
+    known = chapters.chapters()
+    count = sum(len(chapter.exercises) for chapter in known)
+    project = tomllib.loads((chapters.ROOT / "pyproject.toml").read_text())["project"]
+    code = project["license"].split()[0]
+    text = re.search(r"\((CC BY [\d.]+)\)", (chapters.ROOT / "LICENSE-book").read_text())[1]
+    return listed(
+        "facts",
+        f"- **{len(known)}** chapters\n- **{count}** exercises that name your mistake\n"
+        f"- **a CPU** is enough\n- **free**: code {code}, text {text}",
     )
 
 
-def exercises():
+def listed(name, items):
+    """A list that the page's style knows by this name."""
+    return f"::::{{div}} {name}\n{items}\n::::\n"
+
+
+def exercises(put, folder):
     rows = [
         (
             f"[{chapter.name}]({chapter.name}-exercises)",
@@ -56,34 +88,49 @@ def exercises():
     )
 
 
-def path():
-    rows, total = [], 0.0
-    for chapter in chapters.chapters():
-        if not chapter.short_path:
-            continue
-        sections = page.measure(nbformat.read(chapter.path, as_version=4)).sections
-        on_it = [section for section in sections if section.anchor in chapter.short_path]
-        links = "; ".join(f"[{section.title}]({section.anchor})" for section in on_it)
-        minutes = sum(section.minutes for section in on_it)
-        total += minutes
-        rows.append((f"[{chapter.name}]({chapter.name}.ipynb)", links, round(minutes)))
-    return chapters.table(["chapter", "its ◆ sections", "minutes"], [*rows, ("", "", round(total))])
+@cache
+def sections(path):
+    return page.measure(nbformat.read(path, as_version=4)).sections
+
+
+def on_path(chapter):
+    """The sections of a chapter that lie on the two-hour path, in the order of the page."""
+    return [one for one in sections(chapter.path) if one.anchor in chapter.short_path]
+
+
+def minutes_on_path(chapter):
+    return round(sum(section.minutes for section in on_path(chapter)))
+
+
+def path(put, folder):
+    stations = [
+        f"[{chapter.name}]({on_path(chapter)[0].anchor}) {minutes_on_path(chapter)}"
+        for chapter in chapters.chapters()
+        if chapter.short_path
+    ]
+    total = sum(map(minutes_on_path, chapters.chapters()))
+    return f"{' · '.join(stations)}; {total} minutes in all.\n"
 
 
 class Chapters(SphinxDirective):
     required_arguments = 1
-    tables = {"claims": claims, "exercises": exercises, "path": path}  # noqa: RUF012
+    tables = {"cards": cards, "exercises": exercises, "facts": facts, "path": path}  # noqa: RUF012
 
     def run(self):
         if self.arguments[0] not in self.tables:
             raise self.error(f"expected one of {[*self.tables]}, got {self.arguments[0]!r}")
-        for source in (__file__, chapters.__file__, page.__file__, chapters.ROOT / "_toc.yml"):
+        modules = (chapters, figures, page, thumbnails, sys.modules[__name__])
+        sources = ("_toc.yml", "pyproject.toml", "LICENSE-book")
+        for source in [m.__file__ for m in modules] + [chapters.ROOT / name for name in sources]:
             self.env.note_dependency(str(source))
         for chapter in chapters.chapters():
             self.env.note_dependency(str(chapter.path))
         # nested_parse reads Markdown here, with its roles, links and formulas.
-        found = nodes.Element()
-        lines = StringList(self.tables[self.arguments[0]]().splitlines(), source=self.env.docname)
+        found, docname = nodes.Element(), self.env.docname
+        told = self.tables[self.arguments[0]](
+            figures.keeper(self.env, docname), figures.beside(docname)
+        )
+        lines = StringList(told.splitlines(), source=docname)
         self.state.nested_parse(lines, self.content_offset, found)
         return found.children
 

@@ -23,6 +23,8 @@ def recorded(name: str) -> dict:
             ``benchmarks/dead_units.py``. ``"amortization"``, what one encoder for all digits costs
             and saves; by ``benchmarks/amortization.py``. ``"one_image"``, an image with its q and
             its posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
+            ``"first_vae"``, twelve points while chapter *start*'s script trains, and a digit on its
+            way through the loss; by ``benchmarks/first_vae.py``.
             ``"playground"``, what `vaelib.course.figures.Playground` shows before it is started; by
             ``benchmarks/playground.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
