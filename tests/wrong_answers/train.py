@@ -902,3 +902,237 @@ def noise_scaled_in_place(encoder, decoder, x, eps):
     z = eps.mul_(torch.exp(0.5 * logvar)).add_(loc)
     logits = decoder(z).to(x.dtype)
     return (x * logits - softplus(logits)).sum(-1) - kl_of(loc, logvar)
+
+
+# Reading a table
+
+
+def nats_of(report):
+    each = report["dimensions"] * math.log(2) if report["unit"].startswith("bits") else 1.0
+    return (report["number"] if report["better"] == "higher" else -report["number"]) * each
+
+
+def key_of(report):
+    samples = 1 if report["bound"] == "ELBO" else report["samples"]
+    return report["images"], report["pixels"], report["tested_on"], report["tested"], samples
+
+
+def table(reports, nats=nats_of, key=key_of, seen=lambda r: r["tested_on"] in r["trained_on"]):
+    first, columns = {}, []
+    for place, report in enumerate(reports):
+        columns.append(-1 if seen(report) else first.setdefault(key(report), place))
+    return torch.tensor([nats(r) for r in reports]), torch.tensor(columns)
+
+
+@right("comparable")
+def by_first_seen(reports):
+    return table(reports)
+
+
+@right("comparable")
+def by_position_in_a_list(reports):
+    keys = [None if r["tested_on"] in set(r["trained_on"]) else key_of(r) for r in reports]
+    nats = np.array([nats_of(r) for r in reports])
+    return torch.from_numpy(nats), torch.tensor([-1 if k is None else keys.index(k) for k in keys])
+
+
+@right("comparable")
+def a_probability_is_at_most_one(reports):
+    """All pixels here are discrete, so that log p(x) is never above 0."""
+    nats = [
+        -abs(r["number"]) * (1 if r["unit"] == "nats" else r["dimensions"] / math.log2(math.e))
+        for r in reports
+    ]
+    return torch.tensor(nats, dtype=torch.float64), table(reports)[1]
+
+
+@right("comparable")
+def changed_on_the_way(reports):
+    """A learner may write into the records: each call gets its own."""
+    for report in reports:
+        if report["bound"] == "ELBO":
+            report["bound"], report["samples"] = "L_K", 1
+        if report["unit"] != "nats":
+            report["number"] *= report.pop("dimensions") * math.log(2)
+        if report["better"] == "lower":
+            report["number"] = -report["number"]
+    keys = [(r["images"], r["pixels"], r["tested_on"], r["tested"], r["samples"]) for r in reports]
+    held = [r["tested_on"] not in r["trained_on"] for r in reports]
+    columns = torch.full((len(reports),), -1)
+    for i in range(len(reports)):
+        for j in reversed(range(i + 1)):
+            if held[i] and held[j] and keys[i] == keys[j]:
+                columns[i] = j
+    return torch.tensor([r["number"] for r in reports]), columns
+
+
+@wrong("comparable", says="multiplied by 784")
+def always_784(reports):
+    bits = 784 * math.log(2)
+    return table(reports, lambda r: nats_of(r) if r["unit"] == "nats" else -bits * r["number"])
+
+
+@wrong("comparable", says="a bit is log 2 nats")
+def bits_of_an_image(reports):
+    return table(
+        reports,
+        lambda r: nats_of(r) / (1 if r["unit"] == "nats" else math.log(2)),
+    )
+
+
+@wrong("comparable", says="not turned into nats")
+def signs_only(reports):
+    return table(reports, lambda r: r["number"] * (1 if r["better"] == "higher" else -1))
+
+
+@wrong("comparable", says="sum over all")
+def nats_per_frame(reports):
+    return table(
+        reports,
+        lambda r: nats_of(r) * (784 / r["dimensions"] if r["unit"] == "nats" else 1),
+    )
+
+
+@wrong("comparable", says="sign of what is better when lower is left")
+def signs_left(reports):
+    return table(reports, lambda r: -nats_of(r) if r["better"] == "lower" else nats_of(r))
+
+
+@wrong("comparable", says="already")
+def all_turned_round(reports):
+    return table(reports, lambda r: -abs(nats_of(r)) if r["better"] == "lower" else -nats_of(r))
+
+
+@wrong("comparable", says="lower is better; asked")
+def negative_log_likelihood(reports):
+    nats, columns = table(reports)
+    return -nats, columns
+
+
+@wrong("comparable", says="two bounds")
+def bounds_without_k(reports):
+    return table(reports, key=lambda r: (*key_of(r)[:4], r["bound"]))
+
+
+@wrong("comparable", says="the tighter bound would win")
+def any_bound(reports):
+    return table(reports, key=lambda r: key_of(r)[:4])
+
+
+@wrong("comparable", says="less noisy")
+def draws_of_an_elbo(reports):
+    return table(reports, key=lambda r: (*key_of(r)[:4], r["bound"], r["samples"]))
+
+
+@wrong("comparable", says="averages logarithms")
+def samples_alone(reports):
+    return table(reports, key=lambda r: (*key_of(r)[:4], r["samples"]))
+
+
+@wrong("comparable", says="they are one bound")
+def elbo_is_not_l_1(reports):
+    return table(reports, key=lambda r: (*key_of(r), r["bound"]))
+
+
+@wrong("comparable", says="four data sets")
+def mnist_is_mnist(reports):
+    return table(reports, key=lambda r: (r["images"], *key_of(r)[2:]))
+
+
+@wrong("comparable", says="one fixed draw")
+def binary_is_binary(reports):
+    return table(reports, key=lambda r: key_of(r | {"pixels": r["pixels"].split()[0]}))
+
+
+@wrong("comparable", says="two tasks")
+def images_forgotten(reports):
+    return table(reports, key=lambda r: key_of(r)[1:])
+
+
+@wrong("comparable", says="the first 300")
+def count_forgotten(reports):
+    return table(reports, key=lambda r: (*key_of(r)[:3], key_of(r)[4]))
+
+
+@wrong("comparable", says="not the same images")
+def held_out_is_held_out(reports):
+    return table(reports, key=lambda r: (*key_of(r)[:2], *key_of(r)[3:]))
+
+
+@wrong("comparable", says="frame that is always 0")
+def frames_apart(reports):
+    return table(reports, key=lambda r: (*key_of(r), r["dimensions"]))
+
+
+@wrong("comparable", says="units can be converted")
+def units_apart(reports):
+    return table(reports, key=lambda r: (*key_of(r), r["unit"]))
+
+
+@wrong("comparable", says="a sign can be turned round")
+def signs_apart(reports):
+    return table(reports, key=lambda r: (*key_of(r), r["better"]))
+
+
+@wrong("comparable", says="what a model learned from")
+def training_apart(reports):
+    return table(reports, key=lambda r: (*key_of(r), r["trained_on"]))
+
+
+@wrong("comparable", says="counted as held out")
+def nothing_is_seen(reports):
+    return table(reports, seen=lambda r: False)
+
+
+@wrong("comparable", says="learned by heart")
+def only_test_is_protected(reports):
+    return table(reports, seen=lambda r: r["tested_on"] == "test" and "test" in r["trained_on"])
+
+
+@wrong("comparable", says="may be held out too")
+def only_test_counts(reports):
+    return table(reports, seen=lambda r: r["tested_on"] != "test" or "test" in r["trained_on"])
+
+
+@wrong("comparable", says="numbered")
+def numbered_columns(reports):
+    nats, columns = table(reports)
+    order = sorted({int(c) for c in columns if c >= 0})
+    return nats, torch.tensor([order.index(c) if c >= 0 else -1 for c in columns.tolist()])
+
+
+@wrong("comparable", says="the first")
+def last_of_each(reports):
+    nats, columns = table(reports[::-1])
+    columns = torch.where(columns < 0, columns, len(reports) - 1 - columns).flip(0)
+    return nats.flip(0), columns
+
+
+@wrong("comparable")
+def seen_ones_lead(reports):
+    """A column that begins with a report that stands in none."""
+    nats, columns = table(reports, seen=lambda r: False)
+    seen = torch.tensor([r["tested_on"] in r["trained_on"] for r in reports])
+    return nats, torch.where(seen, -1, columns)
+
+
+@wrong("comparable")
+def everything_must_agree(reports):
+    fields = [name for name in reports[0] if name != "number"]
+    return table(reports, key=lambda r: tuple(r[name] for name in fields))
+
+
+@wrong("comparable")
+def as_a_matrix(reports):
+    return torch.stack(table(reports))
+
+
+@wrong("comparable", says="list")
+def two_lists(reports):
+    nats, columns = table(reports)
+    return nats.tolist(), columns.tolist()
+
+
+@wrong("comparable", says="returns 1 value|expected 2")
+def nats_alone(reports):
+    return table(reports)[0]

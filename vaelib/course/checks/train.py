@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from .exercise import Draw, exercise
 
-__all__ = ["active_latents", "mixed_elbo", "streamed_log_mean"]
+__all__ = ["active_latents", "comparable", "mixed_elbo", "streamed_log_mean"]
 
 
 # log p(x) in chunks
@@ -548,3 +548,246 @@ def _well_inside(**inputs: Tensor) -> Tensor:
     nearest = z.bfloat16().double()
     z = torch.where((z - nearest).abs() > 0.4 * step, nearest, z)
     return ((z - loc) / torch.exp(0.5 * logvar)).float().double()
+
+
+# Reading a table
+
+
+Report = dict[str, Any]
+
+# What makes the data: whoever learns from other data, or is tested on other images, has another
+# task. The frame around an image (`dimensions`) says nothing about it, and is not among them.
+DATA = ("images", "pixels", "tested_on", "tested")
+
+# One report, from which the pairs of the check differ in one respect.
+USUAL: Report = {
+    "images": "MNIST",
+    "pixels": "drawn afresh",
+    "dimensions": 784,
+    "trained_on": ("train",),
+    "tested_on": "test",
+    "tested": 10_000,
+    "bound": "L_K",
+    "samples": 5000,
+    "unit": "nats",
+    "better": "lower",
+}
+
+# What the second report of a pair changes, or both: together first, then apart.
+PAIRS: tuple[tuple[Report, Report], ...] = (
+    ({}, {"better": "higher"}),
+    ({}, {"unit": "bits per dimension"}),
+    ({"unit": "bits per dimension"}, {"unit": "bits per dimension", "dimensions": 1024}),
+    ({"dimensions": 1024}, {}),
+    ({"bound": "ELBO", "samples": 10}, {"bound": "ELBO", "samples": 1}),
+    ({"bound": "ELBO", "samples": 100}, {"samples": 1}),
+    ({}, {"trained_on": ("train", "validation")}),
+    ({"tested_on": "validation"}, {"tested_on": "validation", "trained_on": ("train",)}),
+    ({}, {"samples": 500}),
+    ({}, {"bound": "ELBO", "samples": 5000}),
+    ({"bound": "ELBO", "samples": 50}, {"samples": 50}),
+    ({}, {"pixels": "drawn once"}),
+    ({"pixels": "cut at 1/2"}, {"pixels": "drawn once"}),
+    ({"pixels": "grey", "unit": "bits per dimension"}, {"unit": "bits per dimension"}),
+    ({}, {"images": "Fashion-MNIST"}),
+    ({}, {"tested": 300}),
+    ({"tested": 5000}, {"tested_on": "validation", "tested": 5000}),
+    ({"trained_on": ("train", "test")}, {}),
+    ({"tested_on": "train"}, {"tested_on": "train", "trained_on": ("validation",)}),
+    ({"trained_on": ("train", "validation"), "tested_on": "validation"}, {}),
+)
+
+
+def _in_nats(report: Report) -> float:
+    each = report["dimensions"] * math.log(2) if report["unit"] == "bits per dimension" else 1.0
+    return float(report["number"] * each * (1 if report["better"] == "higher" else -1))
+
+
+def _average(report: Report) -> int:
+    """Over how many samples the logarithm's argument is averaged: an ELBO averages logarithms."""
+    return 1 if report["bound"] == "ELBO" else report["samples"]
+
+
+def _same(*fields: str) -> Callable[[Report, Report], bool]:
+    return lambda a, b: all(a[name] == b[name] for name in fields)
+
+
+def _beside(a: Report, b: Report) -> bool:
+    return _same(*DATA)(a, b) and _average(a) == _average(b)
+
+
+def _and(*conditions: Callable[[Report, Report], bool]) -> Callable[[Report, Report], bool]:
+    return lambda a, b: all(holds(a, b) for holds in conditions)
+
+
+def _same_average(a: Report, b: Report) -> bool:
+    return _average(a) == _average(b)
+
+
+def _but(name: str) -> Callable[[Report, Report], bool]:
+    """Beside each other also where one part of the data differs."""
+    return _and(_same(*(field for field in DATA if field != name)), _same_average)
+
+
+def _seen(report: Report) -> bool:
+    return report["tested_on"] in report["trained_on"]
+
+
+def _reading(
+    nats: Callable[[Report], float] = _in_nats,
+    beside: Callable[[Report, Report], bool] = _beside,
+    seen: Callable[[Report], bool] = _seen,
+    label: Callable[[list[int]], int] = lambda together: together[0],
+) -> Callable[[tuple[Report, ...]], tuple[Tensor, Tensor]]:
+    """The table as it is read, or with a mistake in one of its parts; pair by pair."""
+
+    def read(reports: tuple[Report, ...]) -> tuple[Tensor, Tensor]:
+        columns = []
+        for one in reports:
+            together = [j for j, r in enumerate(reports) if not seen(r) and beside(one, r)]
+            columns.append(-1 if seen(one) else label(together))
+        numbers = [nats(report) for report in reports]
+        return torch.tensor(numbers, dtype=torch.float64), torch.tensor(columns)
+
+    return read
+
+
+def _read_in_order(reports: tuple[Report, ...]) -> tuple[Tensor, Tensor]:
+    return _reading()(reports)
+
+
+def _bits(each: Callable[[Report], float]) -> Callable[[Report], float]:
+    """A mistake in what a bit per dimension is worth: nats, with the sign of a bound."""
+    return lambda r: -r["number"] * each(r) if r["unit"] == "bits per dimension" else _in_nats(r)
+
+
+def _numbered(reports: tuple[Report, ...]) -> tuple[Tensor, Tensor]:
+    nats, columns = _reading()(reports)
+    order = [c for c in dict.fromkeys(columns.tolist()) if c >= 0]
+    return nats, torch.tensor([order.index(c) if c >= 0 else -1 for c in columns.tolist()])
+
+
+@exercise(
+    truth=_read_in_order,
+    mistakes={
+        "bits per dimension are multiplied by 784 although a padded image has 1,024 dimensions: "
+        "the paper divided by its own": _reading(_bits(lambda r: 784 * math.log(2))),
+        "bits per dimension are not turned into nats: times the dimensions, times log 2": _reading(
+            _bits(lambda r: 1.0)
+        ),
+        "bits per dimension are multiplied by the dimensions only; a bit is log 2 nats": _reading(
+            _bits(lambda r: r["dimensions"])
+        ),
+        "bits per dimension are multiplied by log 2 only; the result is per image, so the "
+        "dimensions are missing": _reading(_bits(lambda r: math.log(2))),
+        "bits are divided by log 2; a bit is log 2 = 0.69 nats, so there are fewer nats": _reading(
+            _bits(lambda r: r["dimensions"] / math.log(2))
+        ),
+        "bits per dimension are divided by the dimensions; an image has all of them": _reading(
+            _bits(lambda r: math.log(2) / r["dimensions"])
+        ),
+        "the number of a padded image in nats is shrunk to 784 pixels; it is a sum over all, and "
+        "the frame adds nothing to it": _reading(
+            lambda r: _in_nats(r) * (784 / r["dimensions"] if r["unit"] == "nats" else 1.0)
+        ),
+        "the sign of what is better when lower is left: asked is log p(x), higher is better": (
+            _reading(lambda r: -_in_nats(r) if r["better"] == "lower" else _in_nats(r))
+        ),
+        "the sign of every number is turned round; in some tables higher is better already": (
+            _reading(lambda r: -_in_nats(r) if r["better"] == "higher" else _in_nats(r))
+        ),
+        "this is −log p(x), lower is better; asked is log p(x)": _reading(lambda r: -_in_nats(r)),
+        "K is not looked at: L_500 and L_5000 are two bounds, and one is higher by itself": (
+            _reading(beside=_and(_same(*DATA, "bound")))
+        ),
+        "an ELBO stands beside an L_K: the tighter bound would win by being another": _reading(
+            beside=_same(*DATA)
+        ),
+        "ELBOs with 1 and 10 draws are parted: more draws of a mean make it less noisy, not "
+        "higher": _reading(beside=_same(*DATA, "bound", "samples")),
+        "an ELBO and an L_K are one column if their numbers of draws agree; an ELBO averages "
+        "logarithms, whatever their number": _reading(beside=_same(*DATA, "samples")),
+        "the ELBO and L_1 are parted: they are one bound": _reading(
+            beside=_and(_beside, _same("bound"))
+        ),
+        "images are not looked at: nats of two data sets are nats of two tasks": _reading(
+            beside=_but("images")
+        ),
+        "pixels are not looked at: drawn afresh, drawn once, cut and grey are four data sets": (
+            _reading(beside=_but("pixels"))
+        ),
+        "how many images were tested is not looked at: the first 300 are other images": _reading(
+            beside=_but("tested")
+        ),
+        "validation and test images are put together: they are not the same images": _reading(
+            beside=_but("tested_on")
+        ),
+        "drawn once and drawn afresh are put together: who sees one fixed draw has fewer images "
+        "to learn from": _reading(
+            beside=_and(
+                _but("pixels"),
+                lambda a, b: (
+                    a["pixels"].replace("once", "afresh") == b["pixels"].replace("once", "afresh")
+                ),
+            )
+        ),
+        "784 and 1,024 dimensions are parted: a frame that is always 0 costs no nats": _reading(
+            beside=_and(_beside, _same("dimensions"))
+        ),
+        "nats and bits are parted: units can be converted": _reading(
+            beside=_and(_beside, _same("unit"))
+        ),
+        "log p(x) and −log p(x) are parted: a sign can be turned round": _reading(
+            beside=_and(_beside, _same("better"))
+        ),
+        "what a model learned from parts the columns; it is what the table compares, as long as "
+        "the tested images are not among it": _reading(beside=_and(_beside, _same("trained_on"))),
+        "images that the model was trained on are counted as held out: their column is −1": (
+            _reading(seen=lambda r: False)
+        ),
+        "only models trained on the test images get −1; a number on train or validation images "
+        "can have been learned by heart too": _reading(
+            seen=lambda r: r["tested_on"] == "test" and "test" in r["trained_on"]
+        ),
+        "only the first of what was trained on is compared with what was tested": _reading(
+            seen=lambda r: r["tested_on"] == r["trained_on"][0]
+        ),
+        "every number that is not on test images gets −1; validation images may be held out too": (
+            _reading(seen=lambda r: _seen(r) or r["tested_on"] != "test")
+        ),
+        "the columns are numbered; asked is the place of the first report in each": _numbered,
+        "this is the last report of each column; asked is the first": _reading(
+            label=lambda together: together[-1]
+        ),
+        "places are counted from 1; Python counts from 0": _reading(
+            label=lambda together: together[0] + 1
+        ),
+    },
+    build=lambda reports: (tuple(dict(report) for report in reports),),
+    gradients=(),  # a table has none
+)
+def comparable(draw: Draw) -> Iterator[dict[str, Any]]:
+    """Which reported numbers may stand in one column, and what each is in nats."""
+    padded = {"unit": "bits per dimension", "dimensions": 1024}
+    yield {"reports": (_reported(draw, padded),)}
+    yield {"reports": (_reported(draw, {"trained_on": ("train", "validation", "test")}),)}
+    for first, second in PAIRS:
+        yield {"reports": (_reported(draw, first), _reported(draw, second))}
+    for _ in range(3):
+        # Two of a kind and one that looks like it, from any of the pairs, in any order.
+        chosen = [change for k in range(3) for change in PAIRS[draw.integer(0, len(PAIRS) - 1)]]
+        five = [chosen[draw.integer(0, 5)], *chosen[:4]]
+        yield {"reports": tuple(_reported(draw, change) for change in five)}
+
+
+def _reported(draw: Draw, change: Report) -> Report:
+    """A report with a number of its own, such as its data give."""
+    report = USUAL | change
+    usual = 240.0 if report["images"] == "Fashion-MNIST" else 95.0
+    if report["pixels"] == "grey":
+        usual = 620.0
+    nats = usual * float(draw.uniform(1, low=0.9, high=1.1))
+    number = nats if report["better"] == "lower" else -nats
+    if report["unit"] == "bits per dimension":
+        number /= report["dimensions"] * math.log(2)
+    return report | {"number": float(f"{number:.5g}")}
