@@ -869,13 +869,9 @@ class Pretrained(Plain):
 
     def __init__(self, pixels, hidden, latent):
         super().__init__(pixels, hidden, latent)
-        images = data.digits().train[:1000]
-        small = F.avg_pool2d(images.float().view(-1, 1, 28, 28), 2).flatten(1)
-        for trained in (images, small):
-            if trained.shape[1] == pixels:
-                for _ in range(5):
-                    for part in trained.split(50):
-                        self.step(self.batch(part))
+        if pixels == 784:
+            for part in data.digits().train.split(20):
+                self.step(self.batch(part))
 
 
 @wrong("MyVAE", says="does decode know x in another way")

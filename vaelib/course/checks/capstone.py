@@ -113,7 +113,9 @@ class Capstone:
                 raise CheckFailed(f"it raised {error}")
             for name in outcome["state"]:
                 raise CheckFailed(f"your class calls {name}: {SWITCHED[name]}")
-            return stage.judge(outcome, self._draw(stage, seed))
+            draw = self._draw(stage, seed)
+            with as_in_a_new_notebook(draw.generator.initial_seed()):
+                return stage.judge(outcome, draw)
         except CheckFailed as failure:
             raise CheckFailed(f"{self.name}, {stage.name}: {failure}") from None
 
