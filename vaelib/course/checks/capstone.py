@@ -36,11 +36,13 @@ class Stage(NamedTuple):
         ask: From the learner's class and a `Draw` to what JSON can hold.
         judge: From those numbers and a `Draw` of the same seed to a line for the learner, or None;
             raises `CheckFailed` if they are wrong.
+        asked_of: What an error's message says of the object that raised it.
     """
 
     name: str
     ask: Callable[[Callable[..., Any], Draw], Outcome]
     judge: Callable[[Outcome, Draw], str | None]
+    asked_of: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ class Capstone:
             if error == "NotImplementedError":
                 raise CheckFailed("not attempted")
             if error:
-                raise CheckFailed(f"it raised {error}")
+                raise CheckFailed(f"{stage.asked_of or 'it'} raised {error}")
             for name in outcome["state"]:
                 raise CheckFailed(f"your class calls {name}: {SWITCHED[name]}")
             draw = self._draw(stage, seed)

@@ -9,6 +9,7 @@ what its encoder and decoder say, and from nothing else.
 
 from ..capstone import Capstone, Stage
 from . import batch, evaluate, loss, networks, step
+from .fixed import SIZES
 from .training import FULL, Training, ask, judge
 
 __all__ = ["MyVAE", "with_training"]
@@ -16,17 +17,12 @@ __all__ = ["MyVAE", "with_training"]
 
 def with_training(how: Training) -> Capstone:
     """The check of the capstone with a training of this size."""
-    parts = {
-        "networks": networks,
-        "loss": loss,
-        "batch": batch,
-        "step": step,
-        "evaluate": evaluate,
-    }
+    parts = (networks, loss, batch, step, evaluate)
+    small = "MyVAE({}, {}, {})".format(*SIZES)
     return Capstone(
         "MyVAE",
         (
-            *(Stage(name, part.ask, part.judge) for name, part in parts.items()),
+            *(Stage(p.__name__.split(".")[-1], p.ask, p.judge, small) for p in parts),
             Stage(
                 "training",
                 lambda make, draw: ask(make, draw, how),

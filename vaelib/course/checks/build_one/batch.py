@@ -9,11 +9,12 @@ from torch import Tensor
 from ..agreement import Outcome
 from ..diagnosis import CheckFailed
 from ..exercise import Draw, plain
-from .fixed import HIDDEN, LATENT, PIXELS, SIGMAS, numbers
+from .fixed import PIXELS, SIGMAS, SIZES, numbers
 
 __all__ = ["ask", "fail_on_grey", "judge", "levels"]
 
 
+SHAPE = (900, PIXELS)
 LEVELS = (0, 1, 26, 64, 127, 128, 200, 254, 255)
 
 
@@ -24,8 +25,7 @@ def levels(draw: Draw, rows: int, columns: int) -> Tensor:
 
 def ask(make: Callable[..., Any], draw: Draw) -> Outcome:
     """Two batches of the same images."""
-    pixels = levels(draw, 90, PIXELS * 10)
-    model = make(PIXELS * 10, HIDDEN, LATENT)
+    model, pixels = make(*SIZES), levels(draw, *SHAPE)
     given = pixels.clone()
     found = [plain(model.batch(given)) for _ in range(2)]
     return {"batch": found, "changed": not torch.equal(given, pixels)}
@@ -33,7 +33,7 @@ def ask(make: Callable[..., Any], draw: Draw) -> Outcome:
 
 def judge(outcome: Outcome, draw: Draw) -> None:
     """Zeros and ones, fresh, independent, each as often as its pixel says."""
-    pixels = levels(draw, 90, PIXELS * 10)
+    pixels = levels(draw, *SHAPE)
     if outcome["changed"]:
         raise CheckFailed("batch(pixels) changes its pixels in place: compute a new tensor")
     first, second = (numbers(found, "batch(pixels)", [*pixels.shape]) for found in outcome["batch"])

@@ -139,9 +139,9 @@ def _fail_on_still(
         for name in whose
     )  # fmt: skip
     raise CheckFailed(
-        f"{said} never moved, though the loss has a gradient there: the optimizer does not know "
-        "them. Give it the parameters of both networks, after both are made (a plain list hides "
-        "its layers from .parameters())"
+        f"{said} never moved, though the loss has a gradient there: give the optimizer all "
+        "parameters of both networks, after both are made (a plain list hides its layers from "
+        ".parameters())"
     )
 
 

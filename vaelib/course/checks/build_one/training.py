@@ -14,7 +14,7 @@ from ..diagnosis import CheckFailed
 from ..exercise import Draw, plain
 from .fixed import numbers
 
-__all__ = ["FULL", "Training", "ask", "judge"]
+__all__ = ["FULL", "Training", "ask", "judge", "measured"]
 
 
 class Training(NamedTuple):
@@ -78,7 +78,7 @@ def _noise(loc: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     return eps, draw.uniform(len(loc)).argsort()
 
 
-def _measured(said: Outcome, x: Tensor, draw: Draw, latent: int) -> tuple[Tensor, Tensor]:
+def measured(said: Outcome, x: Tensor, draw: Draw, latent: int) -> tuple[Tensor, Tensor]:
     """ELBO and KL of each image, from what was said."""
     loc = numbers(said["loc"], "loc of encode(x)", [len(x), latent])
     logvar = numbers(said["logvar"], "logvar of encode(x)", [len(x), latent])
@@ -93,14 +93,14 @@ def judge(outcome: Outcome, draw: Draw, how: Training) -> str:
     """The bound that is measured decides, and `evaluate` must agree with it."""
     _, test = how.digits()
     x = data.binarize(test, generator=draw.generator)
-    before, _ = _measured(outcome["before"], x[:50], draw, how.latent)
+    before, _ = measured(outcome["before"], x[:50], draw, how.latent)
     if before.mean() > how.untrained:
         raise CheckFailed(
             f"before its first step its ELBO is {_nats(before.mean())}: these weights were "
             "trained elsewhere. The check trains them"
         )
     try:
-        elbo, kl = _measured(outcome["after"], x, draw, how.latent)
+        elbo, kl = measured(outcome["after"], x, draw, how.latent)
     except CheckFailed as failure:
         raise CheckFailed(
             f"after {how.epochs} epochs, {failure}: is the learning rate too large?"
