@@ -39,16 +39,27 @@ def test_every_check_has_its_exercise_and_every_exercise_its_check():
 @each
 def test_the_text_says_all_that_is_needed(parts):
     chapter, text, answer = parts[0], parts[1].source, parts[2]
-    assert re.match(rf"\({chapter}-exercise-\d+\)=\n### Exercise \d+\. ", text)
+    name = (
+        rf"\({chapter}-exercise-\d+\)=\n### Exercise \d+\. |\({chapter}-capstone\)=\n### Capstone: "
+    )
+    assert re.match(name, text)
     assert re.search(r"(?m)^\*\d+ minutes, (easy|medium|hard)\.\*", text)
     assert re.search(r"(?m)^- .*returns", text)
     assert "Expected" in text
     assert ":::{admonition} Hint\n:class: dropdown\n" in text
     name = answer.metadata.nbgrader.grade_id
-    signature = re.search(rf"def {name}\(([^)]*)\)", answer.source)[1]
-    for argument in re.findall(r"(\w+)(?::|,|$)", re.sub(r"=[^,]*", "", signature)):
+    if answer.source.startswith("class "):
+        signatures = re.findall(r"(?m)^    def \w+\(self, ([^)]*)\)", answer.source)
+        for method in set(re.findall(r"(?m)^    def (\w+)", answer.source)) - {"__init__"}:
+            assert re.search(rf"(?m)^- `{method}\(", text), (
+                f"{name}: nothing is said about {method}"
+            )
+        assert answer.source.count('"""') == 2 * (1 + len(signatures))
+    else:
+        signatures = [re.search(rf"def {name}\(([^)]*)\)", answer.source)[1]]
+        assert '"""' in answer.source.split("### BEGIN")[0]
+    for argument in re.findall(r"(\w+)(?::|,|$)", re.sub(r"=[^,]*", "", ",".join(signatures))):
         assert f"`{argument}`" in text, f"{name}: nothing is said about {argument}"
-    assert '"""' in answer.source.split("### BEGIN")[0]
 
 
 @each

@@ -21,15 +21,16 @@ known one. ``EXERCISES`` maps each name to its check.
 import importlib
 import pkgutil
 
+from .capstone import Capstone
 from .exercise import CheckFailed, Draw, Exercise
 
-# Which chapters there are, the files say: one of exercises for each.
-EXERCISES: dict[str, Exercise] = {
+# Which chapters there are, the files say: one of exercises for each, and one for the capstone.
+EXERCISES: dict[str, Exercise | Capstone] = {
     name: exercise
     for file in pkgutil.iter_modules(__path__, f"{__name__}.")
     for name, exercise in vars(importlib.import_module(file.name)).items()
-    if isinstance(exercise, Exercise)
+    if isinstance(exercise, Exercise | Capstone)
 }
 globals().update(EXERCISES)
 
-__all__ = ["EXERCISES", "CheckFailed", "Draw", "Exercise", *EXERCISES]
+__all__ = ["EXERCISES", "Capstone", "CheckFailed", "Draw", "Exercise", *EXERCISES]

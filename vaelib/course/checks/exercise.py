@@ -20,7 +20,7 @@ from torch import Tensor
 from .agreement import Outcome
 from .diagnosis import CheckFailed, diagnose
 
-__all__ = ["CheckFailed", "Draw", "Exercise", "exercise"]
+__all__ = ["CheckFailed", "Draw", "Exercise", "as_in_a_new_notebook", "exercise", "plain"]
 
 Inputs = Mapping[str, Any]
 # In float64 a constant made by torch.tensor(…), which is float32, is rounding and no mistake.
@@ -200,7 +200,7 @@ class Exercise:
     def _call(
         self, function: Callable[..., Any], leaves: Inputs, wanted: list[str], seed: int
     ) -> Outcome:
-        with _as_in_a_new_notebook(seed):
+        with as_in_a_new_notebook(seed):
             # Copies: autograd lets nobody change a leaf, and a change is to be seen and named.
             given = {k: v.clone() if isinstance(v, Tensor) else v for k, v in leaves.items()}
             arguments = self._arguments(given)
@@ -216,7 +216,7 @@ class Exercise:
             asked = {} if changed else {name: leaves[name] for name in wanted}
             return {
                 "returned": type(returned).__name__,
-                "outputs": [_plain(value) for value in outputs],
+                "outputs": [plain(value) for value in outputs],
                 "gradients": _gradients(outputs, asked),
                 "changed": changed,
                 "state": altered,
@@ -234,7 +234,7 @@ class Exercise:
 
 
 @contextmanager
-def _as_in_a_new_notebook(seed: int) -> Iterator[None]:
+def as_in_a_new_notebook(seed: int) -> Iterator[None]:
     """Whatever this one has switched: float32 by default, gradients, and a seed of its own.
 
     Afterwards all is as it was.
@@ -357,12 +357,12 @@ def _gradients(outputs: list[Any], leaves: Mapping[str, Tensor]) -> dict[str, An
         return dict.fromkeys(leaves)
     found = torch.autograd.grad(sum(total[1:], total[0]), list(leaves.values()), allow_unused=True)
     return {
-        name: None if gradient is None else _plain(gradient)
+        name: None if gradient is None else plain(gradient)
         for name, gradient in zip(leaves, found, strict=True)
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON can hold: tensors as type, shape and numbers; numbers and texts as they are."""
     if isinstance(value, Tensor):
         if value.numel() > LARGEST_OUTPUT:
