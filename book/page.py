@@ -20,6 +20,7 @@ FOLDS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 SHUT = {"hide-cell", "hide-output", "remove-cell", "remove-output"}
 EXERCISE = {"answer", "check", "graded", "explanation"}
 # Sections that need no picture: work, and what comes after the story.
+TASK = re.compile(r"\([\w-]+\)=\n### Exercise \d")  # the text of one, wherever it stands
 ASIDE = re.compile(r"(exercises|summary|further reading|for the curious)\b", re.IGNORECASE)
 
 WORDS_A_MINUTE, SECONDS_A_LINE, SECONDS_A_FIGURE = 220, 6, 60
@@ -150,7 +151,7 @@ def measure(notebook: nbformat.NotebookNode) -> Page:
                     )
                 sections[-1]["pictures"] += len(re.findall(r"!\[|\{figure\}|\{image\}", text))
                 words = len(re.findall(r"\w[\w'’-]*", visible(f"{title or ''}\n{text}")))
-                if not aside:
+                if not aside and not TASK.match(text):
                     n["words"] += words
                     sections[-1]["words"] += words
             shows = False

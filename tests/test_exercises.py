@@ -12,6 +12,8 @@ import torch
 from chapters import chapters
 from test_course import BOOK, CHAPTERS, NOTEBOOKS, prose, tags
 
+import vaelib.course.clinic  # noqa: F401 (course.clinic)
+from vaelib import course
 from vaelib.course import checks
 
 
@@ -25,6 +27,8 @@ def exercises(chapter):
 
 EVERY = [(chapter, *parts) for chapter in CHAPTERS for parts in exercises(chapter)]
 NAMES = [parts[2].metadata.nbgrader.grade_id for parts in EVERY]
+# Chapters whose exercises stand in their sections, each after a diagnosis to choose.
+CASES = {"clinic"}
 SETS_EXERCISES = {chapter.name: chapter.least_exercises > 0 for chapter in chapters()}
 each = pytest.mark.parametrize("parts", EVERY, ids=NAMES)
 
@@ -121,7 +125,7 @@ def test_the_expected_output_is_what_the_solution_returns(parts, plain_errors):
         torch.set_default_dtype(setting)
 
 
-@pytest.mark.parametrize("chapter", [name for name in CHAPTERS if SETS_EXERCISES[name]])
+@pytest.mark.parametrize("chapter", [c for c in CHAPTERS if SETS_EXERCISES[c] and c not in CASES])
 def test_questions_to_answer_in_words_or_by_choosing(chapter):
     """Two or three, each with a folded answer that says why the others are wrong."""
     section = prose(chapter).split("\n## Exercises")[1].split("\n### Exercise 1")[0]
@@ -131,6 +135,24 @@ def test_questions_to_answer_in_words_or_by_choosing(chapter):
         body, answer = question.split(":::{admonition} Answer\n:class: dropdown\n")
         assert "?" in body or "." in body
         assert len(answer.split()) > 40
+
+
+@pytest.mark.parametrize("chapter", sorted(CASES))
+def test_before_each_exercise_of_a_case_stands_a_choice_with_its_replies(chapter):
+    """Four answers that open without a kernel; then the same words, to a diagnosis that is given."""
+    cells = NOTEBOOKS[chapter].cells
+    places = [i for i, cell in enumerate(cells) if "answer" in tags(cell)]
+    for number, answer in enumerate(places, 1):
+        question, shown, asked, text = cells[answer - 4 : answer]
+        assert question.source.startswith(f"({chapter}-choice-{number})=\n")
+        html = shown.outputs[0]["data"]["text/html"]
+        assert html == getattr(course, chapter).choices(number)._repr_html_()
+        replies = re.findall(r"<summary><b>([A-D])</b> .+?</summary><p>(Yes|No)\. (.+?)</p>", html)
+        assert "".join(letter for letter, _, _ in replies) == "ABCD"
+        assert [verdict for _, verdict, _ in replies].count("Yes") == 1
+        assert all(len(reply.split()) >= 10 for *_, reply in replies)
+        assert asked.source == f'diagnosis = "?"\n{chapter}.diagnose({number}, diagnosis)'
+        assert f"### Exercise {number}. " in text.source
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
