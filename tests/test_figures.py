@@ -48,6 +48,7 @@ def test_a_figure_has_a_script_a_sentence_and_a_still_picture(kind):
 
 def test_every_script_belongs_to_a_figure():
     shared = {"figure.js", "network.js"}
+    shared |= {"playground_draw.js", "playground_worker.js", "learning.js"}  # one figure's parts
     modules = {Path(inspect.getfile(kind)).with_suffix(".js").name for kind in EVERY}
     assert {path.name for path in FOLDER.glob("*.js")} == modules | shared
 

@@ -41,11 +41,11 @@ def still(figure):
     return base64.b64encode(png.getvalue()).decode()
 
 
-def page_of(*widgets, theme="light"):
+def page_of(*widgets, theme="light", put=inline):
     """HTML of a page that draws these widgets with the site's own script."""
     states = dependency_state(widgets, drop_defaults=False)
     places = [
-        f'<div class="interactive" data-figure="{packed(states, widget.model_id, inline)}">'
+        f'<div class="interactive" data-figure="{packed(states, widget.model_id, put)}">'
         f'<img alt="{widget.description}" src="data:image/png;base64,{still(type(widget))}"></div>'
         for widget in widgets
     ]

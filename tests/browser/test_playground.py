@@ -1,14 +1,13 @@
 """`Playground`: its mathematics against torch and vaelib, what its switches do, and its manners."""
 
 import base64
+import json
 import math
 from functools import cache
 
 import pytest
 import torch
-from conftest import ROOT
-from figures import EXTENSION, opened, page_of, settle
-from ipywidgets.embed import dependency_state
+from figures import page_of, settle
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn.functional import linear
@@ -151,7 +150,9 @@ def test_weights_begin_as_torchs_do(blank):
         scaled = part * inputs**0.5
         assert scaled.abs().max() <= 1
         if part.numel() > 60:
-            assert scaled.square().mean() * 3 == pytest.approx(1, abs=5 * (0.8 / part.numel()) ** 0.5)
+            assert scaled.square().mean() * 3 == pytest.approx(
+                1, abs=5 * (0.8 / part.numel()) ** 0.5
+            )
     assert call(blank, "(p) => [...p.fresh(4).theta]") != flat(w)
 
 
@@ -277,7 +278,10 @@ def test_the_elbo_is_vaelibs(trained):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         draws = torch.stack(
-            [model.elbo(x, eps=torch.randn(100, 2, generator=generator).double()) for _ in range(64)]
+            [
+                model.elbo(x, eps=torch.randn(100, 2, generator=generator).double())
+                for _ in range(64)
+            ]
         )
     error = draws.std(0).square().sum().sqrt().item() / 100
     far = 4 * error * (1 / 8 + 1 / 64) ** 0.5
@@ -317,7 +321,9 @@ def test_the_green_curve_holds_as_much_as_an_ellipse(trained, blank):
     for k, line in zip([3, 17, 60], call(blank, POSTERIOR, theta=theta), strict=True):
         points = torch.tensor(line, dtype=torch.float64).view(-1, 2)
         with torch.no_grad():
-            joint = torch.cat([model.log_joint_pairs(x[[k]], some)[0] for some in z.double().split(50_000)])
+            joint = torch.cat(
+                [model.log_joint_pairs(x[[k]], some)[0] for some in z.double().split(50_000)]
+            )
             at = model.log_joint_pairs(x[[k]], points)[0]
         mass = (grid_evidence(joint[None], log_cell).log_density[0] + log_cell).exp()
         assert len(points) > 20
@@ -369,3 +375,313 @@ def test_it_is_quick(blank):
 
 
 # ---- its manners in the page ----
+
+HOST = "http://figure.test"
+TYPES = {"js": "text/javascript", "json": "application/json", "bin": "application/octet-stream"}
+
+
+class Shown:
+    """A page with a Playground, whose files come one by one, as on the site."""
+
+    def __init__(self, browser, *, width=1280, motion="no-preference", **settings):
+        self.files, self.asked, self.broken, self.complaints = {}, [], False, []
+        phone = width < 600
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 844}, has_touch=phone, is_mobile=phone,
+            reduced_motion=motion,
+        )  # fmt: skip
+        self.page = self.context.new_page()
+        self.page.route("**/*", self._answer)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        wide = "960px" if width > 960 else "374px"
+        html = page_of(Playground(**settings), put=self._put)
+        self.html = html.replace("margin: 0 8px", f"margin: 0 auto; width: {wide}")
+        self.page.goto(HOST)
+        self.page.wait_for_selector(".interactive.drawn")
+        settle(self.page)
+
+    def _put(self, content, ending):
+        name = f"{len(self.files)}.{ending}"
+        self.files[name] = content
+        return f"{HOST}/{name}"
+
+    def _answer(self, route):
+        name = route.request.url.removeprefix(HOST).strip("/")
+        if not name:
+            route.fulfill(body=self.html, content_type="text/html")
+            return
+        self.asked.append(name)
+        if name not in self.files or (self.broken and name.endswith("bin")):
+            route.abort()
+            return
+        route.fulfill(body=self.files[name], content_type=TYPES[name.rsplit(".")[-1]])
+
+    @property
+    def said(self):
+        return self.page.locator(".vf .said").inner_text()
+
+    @property
+    def images(self):
+        """How many images the network has seen, as the page says."""
+        return int(self.said.split(" images seen")[0].split(" ")[-1].replace(",", ""))
+
+    def begin(self):
+        self.page.get_by_role("button", name="Train the network").click()
+        self.page.wait_for_selector(".stage:not(.poster)")
+
+    def until(self, images):
+        """Until it has seen more than so many."""
+        self.page.wait_for_function(
+            """(least) => Number(document.querySelector(".vf .said").textContent
+              .match(/([\\d,]+) images/)[1].replace(/,/g, "")) > least""",
+            arg=images,
+        )
+
+    def rests(self):
+        self.page.wait_for_timeout(300)  # a last picture may be on its way
+        before = self.images
+        self.page.wait_for_timeout(700)
+        return self.images == before
+
+
+@pytest.fixture
+def shown(browser):
+    made = []
+
+    def make(**options):
+        made.append(Shown(browser, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        assert one.complaints == []
+        one.context.close()
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_it_starts_when_asked_and_not_before(shown, motion):
+    """Then only are the images fetched, which weigh more than the rest of a page."""
+    one = shown(motion=motion)
+    one.page.wait_for_timeout(600)
+    assert [name for name in one.asked if name.endswith("bin")] == []
+    assert one.images == 80_000  # the poster
+    label = one.page.locator(".curves").get_attribute("aria-label")
+    assert "log p(x), now −45" in label
+    one.begin()
+    assert len([name for name in one.asked if name.endswith("bin")]) == 2
+    one.until(400)
+    assert not one.page.get_by_role("button", name="Train the network").is_visible()
+    # Every picture says something new: with reduced motion there are few of them.
+    changes = one.page.evaluate(
+        """() => new Promise((done) => {
+          let count = 0;
+          const watch = new MutationObserver(() => { count += 1; });
+          watch.observe(document.querySelector(".vf .said"), { childList: true });
+          setTimeout(() => done(count), 3000);
+        })"""
+    )
+    assert 1 <= changes <= (4 if motion == "reduce" else 60)
+
+
+def test_pause_reset_and_off_screen(shown):
+    one = shown()
+    one.begin()
+    one.until(200)
+    one.page.get_by_role("button", name="Pause").click()
+    assert one.rests()
+    paused = one.images
+    one.page.get_by_role("button", name="Play").click()
+    one.until(paused)
+
+    one.page.add_style_tag(content="body { padding-bottom: 3000px }")
+    one.page.evaluate("scrollTo(0, 2500)")
+    assert one.rests()
+    gone = one.images
+    one.page.evaluate("scrollTo(0, 0)")
+    one.until(gone)
+
+    one.page.get_by_label("KL off").check()
+    one.page.get_by_role("button", name="Reset").click()
+    settle(one.page)
+    assert one.images == 80_000
+    assert one.page.get_by_role("button", name="Train the network").is_visible()
+    assert not one.page.get_by_label("KL off").is_checked()
+    assert one.rests()
+    one.begin()  # from the first image again
+    assert one.images < 80_000
+
+
+@pytest.mark.parametrize(
+    ("label", "end"),
+    [("KL off", None), ("mean instead of sample", None), ("mean over pixels", None), ("β", "2")],
+)
+def test_a_switch_starts_again_and_keeps_the_run_before(shown, label, end):
+    one = shown()
+    one.begin()
+    one.until(6000)
+    one.page.get_by_role("button", name="Pause").click()
+    assert one.rests()
+    before, curves = one.images, one.page.locator(".curves")
+    assert "Dashed" not in curves.get_attribute("aria-label")
+    control = one.page.get_by_label(label)
+    control.check() if end is None else control.fill(end)
+    one.page.wait_for_function(
+        """(most) => Number(document.querySelector(".vf .said").textContent
+          .match(/([\\d,]+) images/)[1].replace(/,/g, "")) < most""",
+        arg=before,
+    )
+    label = curves.get_attribute("aria-label")
+    assert label.endswith("Pale: the run before.")
+    assert "Dashed: what is computed" in label
+    one.until(100)
+
+
+def test_the_same_seed_is_the_same_run(browser, shown):
+    """Until it pauses by itself: a network's numbers depend on the seed and on nothing else."""
+    ends = []
+    for seed in (1, 1, 2):
+        one = shown(seed=seed, limit=1000)
+        one.begin()
+        one.page.wait_for_function(
+            "document.querySelector('.vf .said').textContent.startsWith('It has seen enough')"
+        )
+        assert one.images == 1000
+        ends.append(one.page.locator(".vf .equation").inner_text())
+        assert one.page.get_by_role("button", name="Play").is_visible()
+    assert ends[0] == ends[1] != ends[2]
+
+
+GREEN = """() => {
+  const canvas = document.querySelector(".vf canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    found += Math.abs(data[i] - 0x10) + Math.abs(data[i + 1] - 0x8a)
+      + Math.abs(data[i + 2] - 0x63) < 12 && data[i + 3] > 200;
+  }
+  return found;
+}"""
+
+
+def test_a_digit_is_chosen_by_key_mouse_and_finger(shown):
+    one = shown()
+    assert one.page.evaluate(GREEN) == 0
+    one.begin()
+    one.until(300)
+    plane = one.page.locator(".vf canvas").first
+    plane.focus()
+    one.page.keyboard.press("ArrowRight")
+    one.page.keyboard.press("ArrowRight")
+    one.page.wait_for_function(
+        "document.querySelector('.vf .said').textContent.includes('digit 2, a')"
+    )
+    one.page.wait_for_function(f"({GREEN})() > 20")
+    box = plane.bounding_box()
+    one.page.get_by_role("button", name="Pause").click()
+    one.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    one.page.wait_for_function("/Chosen/.test(document.querySelector('.vf .said').textContent)")
+    one.page.mouse.move(box["x"] + 2, box["y"] + 2)
+    one.page.wait_for_function("!/Chosen/.test(document.querySelector('.vf .said').textContent)")
+
+    phone = shown(width=390)
+    plane = phone.page.locator(".vf canvas").first
+    phone.page.get_by_role("button", name="Train the network").tap()
+    phone.until(300)
+    box = plane.bounding_box()
+    plane.tap(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    phone.page.wait_for_function("/Chosen/.test(document.querySelector('.vf .said').textContent)")
+
+
+def test_the_layout(shown):
+    desk = shown().page
+    left, right, curve = (c.bounding_box() for c in desk.locator(".vf canvas").all())
+    figure = desk.locator(".vf").bounding_box()
+    assert (figure["width"], left["width"], right["width"]) == (960, 300, 300)
+    assert left["height"] == right["height"] == 300
+    assert (curve["height"], round(curve["width"])) == (110, 934)
+    assert figure["height"] <= 525
+    for label in ("β", "KL off", "mean instead of sample", "seed"):
+        assert desk.get_by_label(label).bounding_box()["x"] > right["x"] + 300
+
+    phone = shown(width=390).page
+    left, right, curve = (c.bounding_box() for c in phone.locator(".vf canvas").all())
+    assert left["width"] == left["height"] == pytest.approx(171, abs=3)
+    assert right["y"] == left["y"]
+    assert curve["height"] == 90
+    assert phone.locator(".vf").bounding_box()["height"] <= 640
+    for name in ("Play", "Reset"):
+        assert phone.get_by_role("button", name=name).bounding_box()["height"] >= 44
+    assert not phone.get_by_label("KL off").is_visible()
+    phone.get_by_text("Break it").tap()
+    assert phone.get_by_label("KL off").is_visible()
+    phone.get_by_text("Answer").tap()
+    assert phone.get_by_text("So it isn't a bound").is_visible()
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_goes_wrong_is_said(shown):
+    one = shown()
+    one.broken = True
+    one.page.get_by_role("button", name="Train the network").click()
+    one.page.wait_for_function(
+        "/did not work/.test(document.querySelector('.vf .said').textContent)"
+    )
+    one.broken = False
+    one.begin()
+    one.until(100)
+
+
+def tasks_of(browser, page, work):
+    """Milliseconds of the processor that each task of the page's main thread took meanwhile."""
+    browser.start_tracing(page=page, categories=["toplevel", "devtools.timeline", "__metadata"])
+    work()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    main = {
+        (e["pid"], e["tid"])
+        for e in events
+        if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
+    }
+    return [
+        e["tdur"] / 1000
+        for e in events
+        if e.get("ph") == "X" and "tdur" in e and (e["pid"], e["tid"]) in main
+    ]
+
+
+def look_around(page):
+    """Training begins, and a mouse goes over the plane."""
+    page.get_by_role("button", name="Train the network").click()
+    box = page.locator(".vf canvas").first.bounding_box()
+    for k in range(20):
+        page.mouse.move(box["x"] + 100 + 5 * k, box["y"] + 150)
+        page.wait_for_timeout(200)
+
+
+def test_the_page_stays_fluid(browser, shown):
+    """No task takes 50 ms, of the processor's time: what else runs there adds to a clock's."""
+    one = shown()
+    tasks = tasks_of(browser, one.page, lambda: look_around(one.page))
+    print(f"{len(tasks)} tasks, the longest of {max(tasks):.1f} ms; {one.images} images")
+    assert 0 < one.images < 80_000
+    assert len(tasks) > 100
+    assert max(tasks) < 50
+
+
+LONG = """() => {
+  window.long = [];
+  new PerformanceObserver((list) => long.push(...list.getEntries().map((e) => e.duration)))
+    .observe({ entryTypes: ["longtask"] });
+}"""
+
+
+@pytest.mark.soak  # by the clock, so only where nothing else runs; one of three tries is enough
+def test_no_task_is_long_by_the_clock(shown):
+    tries = []
+    for _ in range(3):
+        one = shown()
+        one.page.evaluate(LONG)
+        look_around(one.page)
+        tries.append(one.page.evaluate("long"))
+        if not tries[-1]:
+            break
+    assert [] in tries, tries

@@ -9,7 +9,7 @@ const LATENT = 2;
 export const BATCH = 20;
 const LOG_2PI = Math.log(2 * Math.PI);
 export const REACH = 5;  // of the plane over which log p(x) is summed, to each side
-const LOG_EDGE = Math.log(1e-5);  // the share of a cell at its edge that asks for a larger one
+const LOG_EDGE = Math.log(1e-4);  // the share of a cell at its edge that asks for a larger one
 
 // The weights lie in one array, in this order, each matrix [out, in] row by row as torch has it.
 export const SHAPES = {

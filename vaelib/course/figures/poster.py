@@ -44,7 +44,7 @@ def poster(
     adam = torch.optim.Adam(model.parameters(), lr=0.005, fused=True)
     trainer = train.Trainer(model, adam, prepare=model.likelihood.prepare, generator=generator)
     batches = train.Batches(images, 20, generator=generator)
-    points: list[dict[str, float]] = []
+    points: list[dict[str, Any]] = []
     seen = 0
     while True:
         for batch in batches:
@@ -57,7 +57,7 @@ def poster(
 
 
 @torch.no_grad()
-def _measured(model: VAE, x: Tensor, seed: int) -> dict[str, float]:
+def _measured(model: VAE, x: Tensor, seed: int) -> dict[str, Any]:
     found = evaluate.elbo(model, x, generator=torch.Generator().manual_seed(seed))
     z, log_cell = grid(2, points=50, extent=5.0)
     exact = grid_evidence(model.log_joint_pairs(x, z), log_cell).log_evidence.mean()
@@ -79,11 +79,12 @@ def _seen(model: VAE, x: Tensor) -> dict[str, Any]:
 
 def posters_picture(seen: dict[str, Any], labels: list[int]) -> Still:
     """The two planes and the curves, as the page has them at 960 pixels, without its controls."""
-    picture = Still(figsize=(12, 6.2), layout="constrained")
-    axes = picture.subplot_mosaic([["plane", "tiles"], ["curves", "curves"]], height_ratios=[3, 1])
-    _draw_plane(axes["plane"], seen, labels)
-    _draw_tiles(axes["tiles"], seen)
-    _draw_curves(axes["curves"], seen["points"])
+    picture = Still(figsize=(12, 6))  # 960 x 480 at 80 dots an inch
+    # An image's pixel is two of the picture's, so that it needs few bytes.
+    square = (336 / 960, 336 / 480)
+    _draw_plane(picture.add_axes((96 / 960, 140 / 480, *square)), seen, labels)
+    _draw_tiles(picture.add_axes((528 / 960, 140 / 480, *square)), seen)
+    _draw_curves(picture.add_axes((56 / 960, 38 / 480, 830 / 960, 92 / 480)), seen["points"])
     return picture
 
 
@@ -105,12 +106,12 @@ def _draw_plane(ax: Axes, seen: dict[str, Any], labels: list[int]) -> None:
 def _draw_tiles(ax: Axes, seen: dict[str, Any]) -> None:
     tiles = np.array([int(digit, 16) for digit in seen["tiles"]]).reshape(-1, TILES, SIDE, SIDE)
     whole = tiles[::-1].swapaxes(1, 2).reshape(TILES * SIDE, TILES * SIDE)
-    ax.imshow(whole, cmap="gray_r")
+    ax.imshow(whole, cmap="gray_r", interpolation="nearest")
     ax.set(xticks=[], yticks=[])
 
 
-def _draw_curves(ax: Axes, points: list[dict[str, float]]) -> None:
-    seen, elbo, log_p = ([p[name] for p in points] for name in ("seen", "elbo", "log_p"))
+def _draw_curves(ax: Axes, points: list[dict[str, Any]]) -> None:
+    seen, elbo, log_p = ([float(p[name]) for p in points] for name in ("seen", "elbo", "log_p"))
     ax.fill_between(seen, elbo, log_p, color=plots.GAP, alpha=0.35, lw=0)
     ax.plot(seen, log_p, color=plots.EVIDENCE, lw=2)
     ax.plot(seen, elbo, color=plots.BOUND, lw=2)
