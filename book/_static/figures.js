@@ -41,9 +41,16 @@ async function fetched(address) {
   return answer;
 }
 
-/** The model of this name, made once for all figures of the page that refer to it. */
+/**
+ * The model of this name, made once for all figures of the page that refer to it. What weighs much
+ * can be a model of its own: it is fetched when a figure asks for it.
+ */
 function find(name, told, at) {
-  if (!models.has(name)) models.set(name, made(told[name], (other) => find(other, told, at), at));
+  if (!models.has(name)) {
+    const model = made(told[name], (other) => find(other, told, at), at);
+    model.catch(() => models.delete(name));  // another try may find it
+    models.set(name, model);
+  }
   return models.get(name);
 }
 

@@ -155,9 +155,11 @@ def test_a_finger_draws(phone):
     assert complaints == []
 
 
-# A point of the figure's last plot that is 30 pixels and more from every handle.
+# A point of the figure's last plot that is 30 pixels and more from every handle. Where all changes
+# many times a second, plots are canvases.
+PLOTS = ".vf .stage :is(svg, canvas.plot)"
 BESIDE = """() => {
-  const plot = [...document.querySelectorAll(".vf .stage svg")].at(-1).getBoundingClientRect();
+  const plot = [...document.querySelectorAll(".vf .stage :is(svg, canvas.plot)")].at(-1).getBoundingClientRect();
   const handles = [...document.querySelectorAll(".vf svg .handle")].map((h) => {
     const box = h.getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2];
@@ -173,7 +175,7 @@ BESIDE = """() => {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_finger_beside_a_handle_scrolls_the_page(phone, name):
     page, complaints = phone(name)
-    plots = page.locator(".vf .stage svg")
+    plots = page.locator(PLOTS)
     plots.last.evaluate("e => e.scrollIntoView({ block: 'center' })")
     start, before = page.evaluate(BESIDE), scrolled(page)
     heard = finger(page, start, (0, -60))

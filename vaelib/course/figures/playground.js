@@ -1,5 +1,5 @@
 import { append, button, checkbox, choice, figure, minus, reset, slider, within } from "./figure.js";
-import { drawCurves, drawPlane, drawTiles, inks, scaleOf } from "./playground_draw.js";
+import { drawCurves, drawPlane, drawTiles, grouped, inks, scaleOf } from "./playground_draw.js";
 import WORKER from "./playground_worker.js" with { type: "text" };
 
 // A VAE that learns in the page: this is what the reader sees and touches; a worker does the rest.
@@ -156,7 +156,7 @@ async function render({ model, el }) {
   /** From the first step, with the settings as they are; the run before stays as a pale curve. */
   function start() {
     const settings = settingsOf(self.get);
-    const before = runs.filter(({ points, first }) => !first && points.length > 2).at(-1);
+    const before = runs.filter(({ points, first }) => !first && points.length > 1).at(-1);
     runs = [...(before ? [before] : []), { points: [], apart: differs(settings) }];
     run += 1;
     [state, line, note] = ["running", null, ""];
@@ -201,6 +201,8 @@ async function render({ model, el }) {
   });
   watch.observe(self.root);
   document.addEventListener("visibilitychange", attend);
+  const theme = new MutationObserver(self.later);  // canvases do not follow the page by themselves
+  theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
   // ---- which digit is looked at ----
 
@@ -232,41 +234,50 @@ async function render({ model, el }) {
   // ---- drawing ----
 
   let wide = null;
+  let last = {};  // what was drawn
   function draw() {
     const now = self.root.clientWidth >= 568;
     if (now !== wide) fold.open = wide = now;  // beside the planes there is room for all
-    self.stage.classList.toggle("poster", ["poster", "loading", "failed"].includes(state));
-    begin.disabled = play.disabled = state === "loading";
+    self.stage.classList.toggle("poster", shown === poster);
+    play.disabled = state === "loading";
+    begin.disabled = !["poster", "failed"].includes(state);
     play.textContent = state === "running" ? "❚❚ Pause" : state === "loading" ? "…" : "▶ Play";
     const ink = inks(self.root);
     drawPlane(plane, { ...shown, labels, colors, chosen, line }, ink);
-    drawTiles(tiles, shown.tiles, ink);
-    drawCurves(curves, { runs, top: poster.run.points.at(-1)?.log_p }, ink);
+    // A pointer moves more often than these change.
+    const look = [ink.ink, tiles.clientWidth, curves.clientWidth].join();
+    if (last.tiles !== shown.tiles || last.look !== look) drawTiles(tiles, shown.tiles, ink);
+    const points = runs.at(-1).points.length;
+    if (last.runs !== runs || last.points !== points || last.look !== look) {
+      drawCurves(curves, { runs, top: poster.run.points.at(-1)?.log_p }, ink);
+    }
+    last = { tiles: shown.tiles, runs, points, look };
     tell();
   }
 
   function tell() {
-    const last = runs.at(-1).points.at(-1);
-    if (!last) return;
-    const [log_p, elbo, gap] = sums(last);
+    const now = runs.at(-1).points.at(-1);
+    if (!now) return;
+    const [log_p, elbo, gap] = sums(now);
     self.equation([["log p(x)", "var(--evidence)"], ` ${log_p} = `, ["ELBO", "var(--bound)"],
       ` ${elbo} + `, ["KL(q ‖ posterior)", "var(--gap)"], ` ${gap}`]);
-    const one = chosen === null || !last.elbos ? "" :
-      oneOf(chosen, labels, { elbo: last.elbos[chosen], log_p: last.log_ps[chosen] });
-    const images = shown.seen.toLocaleString("en");
+    const one = chosen === null || !now.elbos ? "" :
+      oneOf(chosen, labels, { elbo: now.elbos[chosen], log_p: now.log_ps[chosen] });
+    const images = grouped(shown.seen);
     self.say(`${note}${images} images seen. Mean of ${labels.length} held-out digits, in nats. ${one}`);
     plane.setAttribute("aria-label", `The plane of z after ${images} images: an ellipse for each of `
       + `${labels.length} held-out digits, coloured by digit. Arrow keys choose one.${one && ` ${one}`}`);
     tiles.setAttribute("aria-label", "What the decoder makes of 12 by 12 points of the same plane.");
     curves.setAttribute("aria-label", minus(`Curves against images seen: log p(x), now ${log_p}, and `
       + `the ELBO below it, now ${elbo}; between them a gap of ${gap} nats.`
-      + (runs.at(-1).apart ? ` Dashed: what is computed, now ${last.computed.toFixed(1)}.` : "")
+      + (runs.at(-1).apart ? ` Dashed: what is computed, now ${now.computed.toFixed(1)}.` : "")
       + (runs.length > 1 ? " Pale: the run before." : "")));
   }
 
   return () => {
     clearTimeout(later);
     watch.disconnect();
+    theme.disconnect();
     document.removeEventListener("visibilitychange", attend);
     for (const key of SETTINGS) model.off(`change:${key}`, changed);
     worker?.terminate();

@@ -21,6 +21,9 @@ function cleared(canvas) {
   return { context, width, height };
 }
 
+/** 12,345; the browser's own way takes some tens of milliseconds at first. */
+export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+
 /** The colours of the course as the page has them just now, in the light or in the dark. */
 export function inks(element) {
   const style = getComputedStyle(element);
@@ -120,19 +123,23 @@ export function drawTiles(canvas, tiles, ink) {
   const side = across * SIDE;
   const picture = new ImageData(side, side);
   const [r, g, b] = rgb(ink.ink);
-  for (let tile = 0; tile < across ** 2; tile += 1) {
-    const [left, top] = [(tile % across) * SIDE, (across - 1 - Math.floor(tile / across)) * SIDE];
-    for (let i = 0; i < SIDE ** 2; i += 1) {
-      const at = 4 * ((top + Math.floor(i / SIDE)) * side + left + (i % SIDE));
-      picture.data.set([r, g, b, tiles[tile * SIDE ** 2 + i]], at);
+  for (let at = 0, v = 0; v < side; v += 1) {
+    const row = (across - 1 - Math.floor(v / SIDE)) * across;
+    for (let u = 0; u < side; u += 1, at += 4) {
+      const tile = row + Math.floor(u / SIDE);
+      picture.data[at] = r;
+      picture.data[at + 1] = g;
+      picture.data[at + 2] = b;
+      picture.data[at + 3] = tiles[(tile * SIDE + (v % SIDE)) * SIDE + (u % SIDE)];
     }
   }
-  const small = document.createElement("canvas");
+  small ??= document.createElement("canvas");
   small.width = small.height = side;
   small.getContext("2d").putImageData(picture, 0, 0);
   context.drawImage(small, 0, 0, width, height);
   frame(context, { width, height }, ink);
 }
+let small;  // as many pixels as are decoded
 
 const rgb = (color) => color.match(/[\d.]+/g).slice(0, 3).map(Number);
 
@@ -212,7 +219,7 @@ function drawAxes(context, { X, Y, box, low, high, end }, ink) {
   Object.assign(context, { textAlign: "center", textBaseline: "top" });
   const narrow = box.right - box.left < 400;
   for (const share of narrow ? [0.5] : [0.25, 0.5, 0.75]) {
-    context.fillText((share * end).toLocaleString("en"), X(share * end), box.bottom + 4);
+    context.fillText(grouped(share * end), X(share * end), box.bottom + 4);
   }
   context.textAlign = "right";
   context.fillText(narrow ? "images" : "images seen", box.right, box.bottom + 4);
