@@ -557,6 +557,34 @@ BUGS = [
         "_prior.loc",
     ),
     Bug(
+        "start: the half of the KL is missing in the open",
+        "book/start.ipynb",
+        swap("kl = 0.5 * (loc**2", "kl = (loc**2"),
+        unit("start::test_the_loss_is_the_elbo_of_vaelib_and_of_quadrature"),
+        r"Tensor-likes are not close",
+    ),
+    Bug(
+        "start: the script needs what stands in a fold",
+        "book/start.ipynb",
+        swap("torch.optim.Adam(weights", "plots.optim.Adam(weights"),
+        unit("start::test_a_reader_can_run_it_as_a_file_of_its_own"),
+        r"name 'plots' is not defined",
+    ),
+    Bug(
+        "start: a question leads to another section",
+        "book/start.ipynb",
+        swap("[why a half](reparam-half)", "[why a half](reparam-formula)"),
+        unit("start::test_eight_questions_lead_to_where_they_are_answered"),
+        r"reparam-formula",
+    ),
+    Bug(
+        "start: gradients of earlier steps stay",
+        "book/start.ipynb",
+        swap('"            adam.zero_grad()', '"            adam.zero_grad'),
+        unit("start::test_the_first_epoch_draws_the_opening_again"),
+        r"assert .* < 0\.01",
+    ),
+    Bug(
         "course: a point without its cell",
         "book/vae.ipynb",
         notebook(lambda cells: drop_tag(cells, "point-vae-3")),
@@ -1104,7 +1132,8 @@ BUGS = [
             r"mismatch 'text/html'",
         )
         for chapter in PAGES
-        if chapter != "vae.ipynb"  # its tables show what was trained, and are not compared
+        # The tables of these show what was trained, and are not compared.
+        if chapter not in {"start.ipynb", "vae.ipynb"}
     ),
     *(
         Bug(
