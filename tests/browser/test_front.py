@@ -23,6 +23,9 @@ def test_line_button_and_figure_are_in_the_first_screen(visit, width, scheme):
         tab.locator(selector).first.bounding_box()
         for selector in ("article h1", "article h1 + p", ".to-start", ".vf")
     )
+    whom = tab.locator(".beside")
+    assert "who know some Python" in whom.inner_text()
+    assert whom.bounding_box()["y"] + whom.bounding_box()["height"] <= figure["y"]
     begin, *shown = tab.locator(".vf .stage > :is(button, canvas)").all()
     for part in (begin, *shown):  # what is to be pressed, and both planes, whole
         assert part.bounding_box()["y"] + part.bounding_box()["height"] <= height
