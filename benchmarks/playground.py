@@ -2,7 +2,7 @@
 
     python benchmarks/playground.py
 
-Stored in vaelib/course/results/playground.json; tests/test_playground.py makes it again.
+Stored in vaelib/course/results/playground.json; tests/test_playground_figure.py makes it again.
 """
 
 import provenance

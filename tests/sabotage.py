@@ -144,6 +144,11 @@ PAGES = [name for name in CHAPTERS if name != "train.ipynb"]  # it is rebuilt as
 NOTEBOOKS = unit("notebooks")
 SITE = ("book", "site", "--paths", "tests/browser/test_site.py")
 
+
+def playground(test: str) -> tuple[str, ...]:
+    return ("site", "--paths", f"tests/browser/test_playground.py::test_{test}")
+
+
 BUGS = [
     Bug(
         "kl: the sign",
@@ -1300,6 +1305,76 @@ BUGS = [
         swap("  place.append(el);", "  place.append(el.cloneNode(true), el);"),
         ("site", "--paths", "tests/browser/test_interaction.py"),
         "test_a_figure_on_a_desktop",
+    ),
+    Bug(
+        "playground: the ½ of the KL is missing in its gradient",
+        "vaelib/course/figures/learning.js",
+        swap("(beta / count) * 0.5 * (variance - 1)", "(beta / count) * (variance - 1)"),
+        playground("gradients_are_those_of_autograd"),
+        "test_gradients_are_those_of_autograd",
+    ),
+    Bug(
+        "playground: the pixels' part has the wrong sign",
+        "vaelib/course/figures/learning.js",
+        swap("- x[k * PIXELS + i]);", "+ x[k * PIXELS + i]);"),
+        playground("gradients_are_those_of_autograd"),
+        "test_gradients_are_those_of_autograd",
+    ),
+    Bug(
+        "playground: Adam's ε stands inside the root",
+        "vaelib/course/figures/learning.js",
+        swap("(Math.sqrt(square[i] / sharp) + epsilon)", "Math.sqrt(square[i] / sharp + epsilon)"),
+        playground("twenty_steps_are_those_of_torchs_adam"),
+        "test_twenty_steps_are_those_of_torchs_adam",
+    ),
+    Bug(
+        "playground: the noise is drawn once and used again",
+        "vaelib/course/figures/learning.js",
+        swap(
+            "eps: normals(2 * BATCH, state.uniform) };",
+            "eps: state.eps ??= normals(2 * BATCH, state.uniform) };",
+        ),
+        playground("pixels_and_noise_are_drawn_anew_for_each_batch"),
+        "test_pixels_and_noise_are_drawn_anew_for_each_batch",
+    ),
+    Bug(
+        "playground: the sum for log p(x) stops where the prior does",
+        "vaelib/course/figures/learning.js",
+        swap("return beyond && reach < 14 ?", "return false ?"),
+        playground("without_the_kl"),
+        "test_without_the_kl",
+    ),
+    Bug(
+        "playground: what is trained is drawn as the ELBO",
+        "vaelib/course/figures/playground_worker.js",
+        swap("const elbos = q.fit.map(", "const elbos = used.fit.map("),
+        playground("without_the_noise"),
+        "test_without_the_noise",
+    ),
+    Bug(
+        "playground: it learns where nobody looks",
+        "vaelib/course/figures/playground.js",
+        swap('state === "running" && seen && !document.hidden', 'state === "running"'),
+        playground("pause_reset_and_off_screen"),
+        "test_pause_reset_and_off_screen",
+    ),
+    Bug(
+        "playground: the images are fetched with the page",
+        "vaelib/course/figures/playground.js",
+        swap(
+            "  const poster = unfolded",
+            '  const early = model.get("pixels").replace("IPY_MODEL_", "");\n'
+            "  await model.widget_manager.get_model(early);\n  const poster = unfolded",
+        ),
+        playground("it_starts_when_asked_and_not_before"),
+        "test_it_starts_when_asked_and_not_before",
+    ),
+    Bug(
+        "figures: a fetch that failed is never tried again",
+        "book/_static/figures.js",
+        swap("    model.catch(() => models.delete(name));  // another try may find it\n", ""),
+        playground("what_goes_wrong_is_said"),
+        "test_what_goes_wrong_is_said",
     ),
     Bug(
         "figures: a notebook keeps an old script",

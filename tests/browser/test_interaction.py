@@ -148,6 +148,9 @@ def test_nothing_is_drawn_beyond_its_plot(phone):
 def test_no_handle_leaves_its_plot(phone, end):
     """With every slider at an end of its range, on a phone, where beside the plot is no screen."""
     _, page, _ = phone
+    page.evaluate(
+        "document.querySelectorAll('.vf details').forEach((fold) => { fold.open = true; })"
+    )
     for slider in page.locator(".vf input[type=range]").all():
         slider.fill(slider.get_attribute(end))
     settle(page)

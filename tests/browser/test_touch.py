@@ -159,7 +159,8 @@ def test_a_finger_draws(phone):
 # many times a second, plots are canvases.
 PLOTS = ".vf .stage :is(svg, canvas.plot)"
 BESIDE = """() => {
-  const plot = [...document.querySelectorAll(".vf .stage :is(svg, canvas.plot)")].at(-1).getBoundingClientRect();
+  const plots = [...document.querySelectorAll(".vf .stage :is(svg, canvas.plot)")];
+  const plot = plots.at(-1).getBoundingClientRect();
   const handles = [...document.querySelectorAll(".vf svg .handle")].map((h) => {
     const box = h.getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2];

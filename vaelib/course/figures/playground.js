@@ -21,11 +21,14 @@ const LAYOUT = `
 .vf.playground :is(.others, .sliders) { margin: 0; }
 .vf.playground .others { gap: .4rem .6rem; align-items: center; margin-bottom: .4rem; }
 .vf.playground .others button { min-height: 2.75rem; min-width: 5.5rem; }
+.vf.playground .equation span { white-space: nowrap; }
+.vf.playground .equation span:nth-child(even) { white-space: pre-wrap; }
 .vf.playground .switches { display: grid; gap: .1rem; margin: .3rem 0; }
 .vf.playground .task { margin: .35rem 0; }
 .vf.playground .task p { margin: 0; }
 .vf.playground summary { cursor: pointer; min-height: 1.5rem; }
 .vf.playground .break > summary { font-weight: 600; min-height: 2.75rem; line-height: 2.75rem; }
+@media (pointer: coarse) { .vf.playground :is(.switches label, summary) { min-height: 2.75rem; } }
 @container (min-width: 34rem) {
   .vf.playground .all { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
   .vf.playground :is(.hint, .stage, .curves, .said) { grid-column: 1 / -1; }
