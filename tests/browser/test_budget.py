@@ -1,4 +1,4 @@
-"""How a chapter's height on a desk is shared out, its exercises aside: pictures before code."""
+"""How a chapter's height on a desk is shared out, any exercises aside: pictures before code."""
 
 import pytest
 from chapters import chapters
@@ -11,10 +11,10 @@ SHARES = """() => {
   const article = document.querySelector("article");
   const aside = [...article.querySelectorAll("section")].find(
     (part) => part.querySelector(":scope > h2")?.innerText.startsWith("Exercises"));
-  const tall = (element) => element.getBoundingClientRect().height;
+  const tall = (element) => element?.getBoundingClientRect().height ?? 0;
   // A shut fold takes no room, but what is in it has the height that it would take.
   const shut = (e) => e.tagName !== "SUMMARY" && e.closest("details:not([open])");
-  const sum = (elements) => [...elements].filter((e) => !aside.contains(e) && !shut(e))
+  const sum = (elements) => [...elements].filter((e) => !aside?.contains(e) && !shut(e))
     .reduce((total, e) => total + tall(e), 0);
   const all = (selector) => [...article.querySelectorAll(selector)];
   const output = all(".cell_output > .output").filter((e) => !e.querySelector("img, .interactive"));
