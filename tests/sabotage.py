@@ -1196,6 +1196,38 @@ BUGS = [
         ("book",),
         "nowhere",
     ),
+    # the front page
+    Bug(
+        "front: a fact counts chapters with exercises, not exercises",
+        "book/_ext/tables.py",
+        swap("sum(len(chapter.exercises) for", "sum(bool(chapter.exercises) for"),
+        unit("site_extensions"),
+        "test_facts_cards_and_path_are_those_of_the_chapters",
+    ),
+    Bug(
+        "front: a chapter without its card",
+        "book/_ext/tables.py",
+        swap(
+            "told = []\n    for chapter in chapters.chapters():",
+            "told = []\n    for chapter in chapters.chapters()[1:]:",
+        ),
+        unit("site_extensions"),
+        "test_facts_cards_and_path_are_those_of_the_chapters",
+    ),
+    Bug(
+        "front: a page that is not read again loses its figure",
+        "book/_ext/figures.py",
+        swap("shutil.copy(path, target)", "shutil.move(path, target)"),
+        unit("site_extensions"),
+        "test_files_of_figures_wait_for_the_site",
+    ),
+    Bug(
+        "front: the README shows a figure that has changed since",
+        "vaelib/course/results/playground.json",
+        lambda text: re.sub(r'"tiles": "[0-9a-f]{2000}', lambda at: at[0][:10] + "f" * 2000, text),
+        unit("course::test_the_picture_of_the_readme_is_the_figure_of_the_front_page"),
+        "make readme",
+    ),
     # interactive figures
     Bug(
         "figures: a factor in the page's KL",

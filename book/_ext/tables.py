@@ -58,7 +58,7 @@ def facts(put, folder):
     text = re.search(r"\((CC BY [\d.]+)\)", (chapters.ROOT / "LICENSE-book").read_text())[1]
     return listed(
         "facts",
-        f"- **{len(known)}** chapters\n- **{count}** exercises that name your mistake\n"
+        f"- **{len(known)}** chapters\n- **{count}** exercises, checked at once\n"
         f"- **a CPU** is enough\n- **free**: code {code}, text {text}",
     )
 

@@ -21,8 +21,15 @@ def test_line_button_and_figure_are_in_the_first_screen(visit, width, scheme):
     tab.wait_for_selector(".interactive.drawn .vf")
     title, line, button, figure = (
         tab.locator(selector).first.bounding_box()
-        for selector in ("article h1", "article h1 + p", ".begin", ".vf")
+        for selector in ("article h1", "article h1 + p", ".to-start", ".vf")
     )
+    whom = tab.locator(".beside")
+    assert "who know some Python" in whom.inner_text()
+    assert whom.bounding_box()["y"] + whom.bounding_box()["height"] <= figure["y"]
+    begin, *shown = tab.locator(".vf .stage > :is(button, canvas)").all()
+    for part in (begin, *shown):  # what is to be pressed, and both planes, whole
+        assert part.bounding_box()["y"] + part.bounding_box()["height"] <= height
+    assert len(shown) == 2
     tops = [box["y"] for box in (title, line, button, figure)]
     assert tops == sorted(tops)
     for above, below in ((title, line), (line, button), (button, figure)):
@@ -53,6 +60,24 @@ def test_without_scripts_the_figure_is_a_picture_with_words(browser, site):
     assert box["y"] < 400
     assert box["width"] >= 700
     context.close()
+
+
+def test_the_figure_learns_when_it_is_asked_to(visit):
+    """The images to learn from are fetched then, and not before."""
+    seen = visit(1280)
+    tab = seen.open(PAGE)
+    said = tab.locator(".vf .said")
+    before = said.inner_text()
+    assert not [r.url for r in seen.responses if r.url.endswith(".bin")]
+    tab.locator(".vf button").first.click()
+    tab.wait_for_function(
+        "before => document.querySelector('.vf .said').innerText !== before", arg=before
+    )
+    tab.wait_for_function(
+        "() => parseInt(document.querySelector('.vf .said').innerText.replace(',', '')) >= 1000"
+    )
+    assert [r.url for r in seen.responses if r.url.endswith(".bin")]
+    assert (seen.foreign, seen.failed, seen.complaints) == ([], [], [])
 
 
 def exercises():
