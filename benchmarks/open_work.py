@@ -74,11 +74,18 @@ def posterior(family: Posterior, steps: int = 1000) -> nn.Module:
 
 
 def prior(
-    model: VAE, *, images: int = 4000, components: int = 100, points: int = 100, steps: int = 200
+    model: VAE,
+    *,
+    x: Tensor | None = None,
+    images: int = 4000,
+    components: int = 100,
+    points: int = 100,
+    steps: int = 200,
 ) -> Mixture:
-    """A mixture trained on exact log p(x) of training images, by a sum over the plane."""
+    """A mixture trained on exact log p(x) of training images, or of x, by a sum over the plane."""
     generator = torch.Generator().manual_seed(2)
-    x = data.binarize(data.digits().train[:images], generator=generator)
+    if x is None:
+        x = data.binarize(data.digits().train[:images], generator=generator)
     middle = (torch.arange(points) + 0.5) / points
     with torch.no_grad():
         codes = model.encode(x).loc
@@ -93,7 +100,7 @@ def prior(
     adam = torch.optim.Adam(own.parameters())
     for step in range(steps):
         adam.param_groups[0]["lr"] = 0.03 * (1 - step / steps)
-        rows = torch.randint(images, (200,), generator=generator)
+        rows = torch.randint(len(x), (200,), generator=generator)
         loss = -(pairs[rows] + own().log_prob(cells)).logsumexp(-1).mean()
         adam.zero_grad()
         loss.backward()

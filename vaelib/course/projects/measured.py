@@ -73,8 +73,8 @@ def likelihood(
     x = cast(Tensor, transform(test))
     try:
         check_model(model, x[:8], generator=generator)
-    except ValueError as error:
-        faults.append(str(error))
+    except ValueError as misfit:
+        faults.append(str(misfit))
     total, p_value, apart = _pixels(model, train, x, values, (low, high), transform, generator)
     if not apart:
         faults.append(
