@@ -74,18 +74,11 @@ def posterior(family: Posterior, steps: int = 1000) -> nn.Module:
 
 
 def prior(
-    model: VAE,
-    *,
-    x: Tensor | None = None,
-    images: int = 4000,
-    components: int = 100,
-    points: int = 100,
-    steps: int = 200,
+    model: VAE, *, images: int = 4000, components: int = 100, points: int = 100, steps: int = 200
 ) -> Mixture:
-    """A mixture trained on exact log p(x) of training images, or of x, by a sum over the plane."""
+    """A mixture trained on exact log p(x) of training images, by a sum over the plane."""
     generator = torch.Generator().manual_seed(2)
-    if x is None:
-        x = data.binarize(data.digits().train[:images], generator=generator)
+    x = data.binarize(data.digits().train[:images], generator=generator)
     middle = (torch.arange(points) + 0.5) / points
     with torch.no_grad():
         codes = model.encode(x).loc

@@ -255,7 +255,7 @@ def gaussian(train: Tensor, test: Tensor, values: Tensor | None) -> Tensor:
     cut = len(train) - len(train) // 5
 
     def normal(part: Tensor, share: float) -> MultivariateNormal:
-        covariance = part.mT.cov()
+        covariance = torch.atleast_2d(part.mT.cov())  # one pixel has a variance
         ridge = share * covariance.diagonal().mean() * torch.eye(len(covariance)).double()
         return MultivariateNormal(part.mean(0), covariance + ridge, validate_args=False)
 
