@@ -1537,6 +1537,30 @@ BUGS = [
         r"cast_to_x at seed 0",
     ),
     Bug(
+        "checks: an ELBO with ten draws is L_10",
+        "vaelib/course/checks/train.py",
+        swap(
+            'return 1 if report["bound"] == "ELBO" else report["samples"]',
+            'return report["samples"]',
+        ),
+        unit("checks::test_right_answers_are_accepted[comparable]"),
+        "by_first_seen at seed 0",
+    ),
+    Bug(
+        "projects: a density may sum to anything",
+        "vaelib/course/projects/plane.py",
+        swap("if not abs(worst - 1) <= TOTAL:", "if not abs(worst - 1) <= 10:"),
+        unit("projects::test_a_posterior_that_does_not_integrate_to_one_is_refused"),
+        "assert not True|is None",
+    ),
+    Bug(
+        "projects: the Jacobian is not in the integral",
+        "vaelib/course/projects/measured.py",
+        swap("density = (log_p + _log_jacobian(transform, v)).exp()", "density = log_p.exp()"),
+        unit("projects::test_a_likelihood_of_logarithms_beats_both_baselines"),
+        "a pixel's density is",
+    ),
+    Bug(
         "grading: a notebook runs with the teacher's rights",
         "grading/grade.py",
         swap(
