@@ -45,12 +45,13 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+import vaelib
 from learner import ASSIGNMENT, ROOT, chapters, release
 from vaelib import files
 from vaelib.course import checks
 
 SANDBOX = Path(__file__).resolve().parent / "sandbox.py"
-PACKAGE = Path(checks.__file__).resolve().parents[1]  # the folder of this vaelib
+PACKAGE = Path(vaelib.__file__).resolve().parent  # the folder of this vaelib
 LARGEST_NOTEBOOK = 20 * 2**20  # bytes; a chapter with all its pictures has one or two million
 # What a feedback page is made of costs time for each cell and for each character of one, up to a
 # minute for a million of them. A chapter has below 150 cells, and below 5,000 characters in each.

@@ -232,7 +232,7 @@ def test_single_pixels_are_far_below_what_is_enough():
 
 @pytest.mark.soak
 def test_the_bound_alone_tells_nine_faults_neither_apart_nor_from_right():
-    """What the explanation in the chapter says: five at the score of single pixels, four at right."""
+    """What the chapter says: five end at the score of single pixels, four at a right answer."""
 
     def bound(make):
         torch.manual_seed(0)

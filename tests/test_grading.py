@@ -264,6 +264,15 @@ def test_a_submission_reaches_neither_the_others_nor_the_gradebook(graded):
     assert not (into / "gradebook.db").exists()
 
 
+def test_the_sandbox_is_given_the_whole_package():
+    """A part of it would not import in a bubblewrap, which then is taken for one that fails."""
+    import grade
+
+    command = [str(part) for part in grade.bubble(grade.Isolation("", bubble=True), grade.Limits())]
+    assert str(ROOT / "vaelib") in command
+    assert (grade.PACKAGE / "__init__.py").exists()
+
+
 def test_where_nothing_keeps_a_submission_away_nothing_runs_unless_told_to(monkeypatch):
     import grade
 
