@@ -24,7 +24,8 @@ def recorded(name: str) -> dict:
             and saves; by ``benchmarks/amortization.py``. ``"one_image"``, an image with its q and
             its posterior, with which chapter *vae* opens; by ``benchmarks/one_image.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
-            recorded there; by ``benchmarks/runs.py``.
+            recorded there; by ``benchmarks/runs.py``. ``"clinic"``, a healthy VAE and eight with
+            one fault each; by ``benchmarks/clinic.py``.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
