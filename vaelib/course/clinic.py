@@ -1,4 +1,4 @@
-"""The eight cases of chapter `clinic`: four answers each, and what there is to say to them.
+"""The eight cases of chapter *clinic*: four answers each, and what there is to say to them.
 
 The words stand here and nowhere else. `choices` shows them on the page, where each answer opens its
 reply without a kernel; `diagnose` says the same words to the answer that a learner gives. Their
