@@ -12,9 +12,7 @@ import torch
 from chapters import chapters
 from test_course import BOOK, CHAPTERS, NOTEBOOKS, prose, tags
 
-import vaelib.course.clinic  # noqa: F401 (course.clinic)
-from vaelib import course
-from vaelib.course import checks
+from vaelib.course import checks, clinic
 
 
 def exercises(chapter):
@@ -139,19 +137,19 @@ def test_questions_to_answer_in_words_or_by_choosing(chapter):
 
 @pytest.mark.parametrize("chapter", sorted(CASES))
 def test_before_each_exercise_of_a_case_stands_a_choice_with_its_replies(chapter):
-    """Four answers that open without a kernel; then the same words, to a diagnosis that is given."""
+    """Four answers that open without a kernel, and a diagnosis, which is told the same words."""
     cells = NOTEBOOKS[chapter].cells
     places = [i for i, cell in enumerate(cells) if "answer" in tags(cell)]
     for number, answer in enumerate(places, 1):
         question, shown, asked, text = cells[answer - 4 : answer]
         assert question.source.startswith(f"({chapter}-choice-{number})=\n")
         html = shown.outputs[0]["data"]["text/html"]
-        assert html == getattr(course, chapter).choices(number)._repr_html_()
+        assert html == clinic.choices(number)._repr_html_()
         replies = re.findall(r"<summary><b>([A-D])</b> .+?</summary><p>(Yes|No)\. (.+?)</p>", html)
         assert "".join(letter for letter, _, _ in replies) == "ABCD"
         assert [verdict for _, verdict, _ in replies].count("Yes") == 1
         assert all(len(reply.split()) >= 10 for *_, reply in replies)
-        assert asked.source == f'diagnosis = "?"\n{chapter}.diagnose({number}, diagnosis)'
+        assert asked.source == f'diagnosis = "?"\nclinic.diagnose({number}, diagnosis)'
         assert f"### Exercise {number}. " in text.source
 
 

@@ -10,13 +10,15 @@ import shutil
 from pathlib import Path
 
 COPIES = Path(__file__).resolve().parents[2] / "learner" / "book"
-HEADS = [re.compile(rf"<h2>{title}<a.*?</h2>") for title in ("Exercises", "Summary")]
+EXERCISES, FIRST, SUMMARY = (
+    re.compile(rf"<h2>{title}<a.*?</h2>") for title in ("Exercises", "[^<]*", "Summary")
+)
 COPY = (
     '<p class="learner-copy">{purpose}, download <a href="{address}" download>{name}</a>, this '
     "chapter {without}, and open it in Jupyter. Its first cell installs "
     "<code>vaelib</code> where it is missing, or says how.</p>"
 )
-WITH_EXERCISES = ("To work on them", "without its solutions")
+WITH_EXERCISES = ("To work on the exercises", "without its solutions")
 WITHOUT = ("To run it and change it", "as a notebook")  # a chapter that sets no exercises
 
 
@@ -28,11 +30,15 @@ def without_marks(app, docname, source):
 def offer_copy(app, pagename, templatename, context, doctree):
     name = pagename.split("/")[-1] + ".ipynb"
     if doctree is not None and (COPIES / name).exists():
-        head = next(found for head in HEADS if (found := head.search(context["body"])))
-        purpose, without = WITH_EXERCISES if "Exercises" in head[0] else WITHOUT
+        body = context["body"]
+        asked = '<section id="exercise-1' in body
+        # Exercises that stand in the sections begin with the page.
+        heads = (EXERCISES, FIRST) if asked else (SUMMARY,)
+        head = next(found for head in heads if (found := head.search(body)))
+        purpose, without = WITH_EXERCISES if asked else WITHOUT
         address = context["pathto"](f"learner/{name}", 1)
         offer = COPY.format(address=address, name=name, purpose=purpose, without=without)
-        context["body"] = context["body"].replace(head[0], head[0] + offer, 1)
+        context["body"] = body.replace(head[0], head[0] + offer, 1)
 
 
 def copy_copies(app, exception):

@@ -1,4 +1,4 @@
-"""The eight cases of chapter `clinic`: four answers each, and what there is to say to them.
+"""The eight cases of chapter *clinic*: four answers each, and what there is to say to them.
 
 The words stand here and nowhere else. `choices` shows them on the page, where each answer opens its
 reply without a kernel; `diagnose` says the same words to the answer that a learner gives. Their
@@ -230,13 +230,13 @@ CASES = {
         (
             (
                 "z is detached",
-                "An encoder that hears only the KL obeys it at once: the KL would fall to 0.00. "
-                "This one stays at {p[kl]:.2f} for 30 epochs.",
+                "An encoder that hears only the KL obeys it at once: the KL would fall to "
+                "{n[dead]:.2f}. This one stays at {p[kl]:.2f} for 30 epochs.",
             ),
             (
                 "The pixels are averaged",
-                "Then the loss would read {n[each]:.2f}, and the KL would be 0.00. It reads "
-                "{p[loss]:.0f}, and the KL stays at {p[kl]:.2f}.",
+                "Then the loss would read {n[each]:.2f}, and the KL would be {n[dead]:.2f}. Here "
+                "the loss reads {p[loss]:.0f}, and the KL stays at {p[kl]:.2f}.",
             ),
             (
                 "The optimizer misses the encoder",
@@ -284,6 +284,7 @@ def _derived(case: int) -> dict[str, float]:
     return {
         "minus": -p["bound"],
         "each": -p["bound"] / 784,
+        "dead": every["1"]["kl"],
         "coins": -30 * math.log(2),
         "fall": p["test"] - p["bound"],
         "errors": math.floor((p["test"] - p["bound"]) / p["test_error"]),

@@ -28,7 +28,8 @@ def recorded(name: str) -> dict:
             ``"playground"``, what `vaelib.course.figures.Playground` shows before it is started; by
             ``benchmarks/playground.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
-            recorded there; by ``benchmarks/runs.py``.
+            recorded there; by ``benchmarks/runs.py``. ``"clinic"``, a healthy VAE and eight with
+            one fault each; by ``benchmarks/clinic.py``.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,

@@ -53,7 +53,11 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
             lambda x, logits, loc, logvar: _cost(x, logits).mean() + _kl(loc, logvar).sum(1).mean()
         ),
     }
-    | dict(vae_loss.mistakes),
+    | {
+        says: wrong
+        for says, wrong in vae_loss.mistakes.items()
+        if not says.startswith("the pixels are averaged")  # the one above
+    },
     gradients=vae_loss.gradients,
     axes=vae_loss.axes,
 )
@@ -634,7 +638,7 @@ def _to_train(
 )
 def mend_8(draw: Draw) -> Iterator[dict[str, Any]]:
     """The losses of a few steps of Adam over both networks."""
-    for batch, pixels, latent, steps in ((5, 7, 2, 4), (4, 6, 3, 6), (6, 5, 1, 1), (3, 8, 2, 5)):
+    for batch, pixels, latent, steps in ((5, 7, 2, 3), (6, 5, 1, 1), (3, 8, 2, 4)):
         yield {
             "x": draw.binary(batch, pixels),
             "eps": draw.normal(batch, latent),
