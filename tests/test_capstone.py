@@ -5,7 +5,10 @@ Here with a small training; most faults end before it. In full, as learners meet
 
 import json
 import re
+import sys
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import wrong_answers.capstone as answers
@@ -19,6 +22,7 @@ from vaelib.course.checks.build_one.loss import _standard
 from vaelib.course.checks.build_one.training import FULL, Training, ask, measured
 from vaelib.course.checks.exercise import Draw
 
+ROOT = Path(__file__).resolve().parent.parent
 RIGHT = [answer for answer in RIGHT if answer.exercise == "MyVAE"]
 WRONG = [answer for answer in WRONG if answer.exercise == "MyVAE"]
 # Two seconds. Single pixels score −203; right answers reach −160 to −188.
@@ -198,6 +202,45 @@ def test_altered_numbers_are_refused(number, honest):
 def test_the_answers_fit_into_what_the_sandbox_may_write(honest):
     """16 MiB, for all of a notebook."""
     assert len(honest) < 6 * 2**20
+
+
+HOSTILE = """
+from vaelib.course import checks
+kind = type(checks.MyVAE)
+kind.judge = kind.grade = kind._judged = lambda *arguments: None
+MyVAE.evaluate = lambda self, pixels: -20.0
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # nbgrader and what it brings warn when they are imported
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [("", None), pytest.param(HOSTILE, "never calls self.encode", marks=pytest.mark.soak)],
+    ids=["honest", "hostile"],
+)
+def test_the_chapters_solution_is_asked_in_the_sandbox_and_judged_outside(added, says):
+    """In full: one thread, and 60 seconds of the processor."""
+    sys.path.insert(0, str(ROOT / "grading"))
+    import grade
+
+    cells = nbformat.read(ROOT / "book" / "vae.ipynb", as_version=4).cells
+    solution = next(cell.source for cell in cells if cell.source.startswith("class MyVAE"))
+    imports = "import torch\nfrom torch import nn\nfrom torch.nn.functional import softplus\n"
+    source = imports + solution + added
+    job = {
+        "cells": [{"index": 0, "source": source, "whole": True}],
+        "exercises": ["MyVAE"],
+        "seed": 3,
+    }
+    how = grade.isolation(allow_none=True)
+    lines = grade.run_apart(job, how, grade.Limits(), grade.FIRST_USER)
+    outcomes = next(line["outcomes"] for line in lines if line.get("exercise") == "MyVAE")
+    assert len(outcomes) == len(checks.MyVAE.stages)
+    if says is None:
+        checks.MyVAE.judge(outcomes, 3)
+    else:
+        with pytest.raises(checks.CheckFailed, match=says):
+            checks.MyVAE.judge(outcomes, 3)
 
 
 # The statistics of the check itself
