@@ -199,7 +199,7 @@ def test_a_prior_that_draws_other_samples_is_refused(model, around):
 
 
 def test_a_gain_on_test_images_alone_is_refused(model, around, monkeypatch):
-    """The rule by itself: half a nat more on each image that is tested; those come last."""
+    """The rule by itself: half a nat more on each image that is tested; they come last."""
     plain = digits.log_evidence
 
     def peeking(model, x, priors, cells):
