@@ -191,7 +191,7 @@ def test_each_answer_is_told_why_in_the_words_of_the_page(case, letter, capsys):
 
 def test_what_is_no_diagnosis_is_told_what_is(capsys):
     clinic.diagnose(3, "?")
-    assert "in place of the question mark" in capsys.readouterr().out
+    assert "put A, B, C or D for the ?" in capsys.readouterr().out
     with pytest.raises(ValueError, match="expected A, B, C or D, got 'E'"):
         clinic.diagnose(3, "E")
     for ask in (clinic.choices, lambda case: clinic.diagnose(case, "A")):

@@ -358,12 +358,12 @@ def diagnose(case: int, answer: str) -> None:
         ValueError: if there is no such case or no such answer.
 
     >>> diagnose(2, "?")
-    case 2: put A, B, C or D in place of the question mark
+    case 2: put A, B, C or D for the ?
     """
     _require_case(case)
     given = answer.strip().upper()
     if given == "?":
-        print(f"case {case}: put A, B, C or D in place of the question mark")
+        print(f"case {case}: put A, B, C or D for the ?")
         return
     replies = {letter: reply for letter, _, reply in _told(case)}
     if given not in replies:
