@@ -32,28 +32,32 @@ bce = F.binary_cross_entropy_with_logits
 
 
 def sick_1(x, logits, loc, logvar):
+    """The loss of a batch."""
     pixels = bce(logits, x)
     kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1)
     return pixels + kl.sum(1).mean()
 
 
 def sick_2(decoder, z):
+    """The logits at z, before the first step."""
     # Most pixels are blank: let them begin near 0.
     for layer in decoder:
         if isinstance(layer, nn.Linear):
             nn.init.constant_(layer.bias, -5.0)
-    return decoder(z)  # the logits before the first step
+    return decoder(z)
 
 
 def sick_3(x, encoder, decoder, eps):
+    """The loss of a batch, and its KL to be plotted."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     z = loc + torch.exp(0.5 * logvar) * eps
     pixels = bce(decoder(z), x, reduction="none").sum(1)
     kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(1)
-    return pixels.mean(), kl.mean()  # the loss, and what to plot
+    return pixels.mean(), kl.mean()
 
 
 def sick_4(x, z, decoder):
+    """log p(x | z) of each string."""
     # A bit is 9 times as likely to repeat the one before.
     before = F.pad(2 * x[:, :-1] - 1, (1, 0))
     logits = decoder(z) + math.log(9) * before
@@ -61,20 +65,24 @@ def sick_4(x, z, decoder):
 
 
 def sick_5(images, held_out, order):
-    # Called at the start of each epoch, and once more for the
-    # test, each time with a new order.
+    """Digits to train on, and to test on.
+
+    Called at the start of each epoch, and once more for the
+    test, each time with a new order.
+    """
     shuffled = images[order]
     test, train = shuffled[:held_out], shuffled[held_out:]
     return train, test
 
 
 def sick_6(images, chosen):
+    """A batch of x, which the loss takes for 0 or 1."""
     pixels = images[chosen]  # whole numbers, 0 to 255
-    x = pixels / 255  # what the network likes: 0 to 1
-    return x
+    return pixels / 255
 
 
 def sick_7(x, encoder, decoder, eps):
+    """The mean bound of a test set."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(1)
     total = 0.0
@@ -86,6 +94,7 @@ def sick_7(x, encoder, decoder, eps):
 
 
 def sick_8(encoder, decoder, loss, steps, lr):
+    """Train, and return the loss of each step."""
     adam = torch.optim.Adam(decoder.parameters(), lr=lr)
     losses = []
     for _ in range(steps):
@@ -108,7 +117,7 @@ def loss(x, encoder, decoder, eps, log_lik):
     return (kl - log_lik(x, z, decoder)).mean(), kl.mean()
 
 
-def loss_1(x, encoder, decoder, eps, log_lik):
+def loss_1(x, encoder, decoder, eps, _):
     """The same, with the two terms put together by the first patient."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     z = loc + torch.exp(0.5 * logvar) * eps
@@ -185,7 +194,7 @@ PATIENTS = {
     "4 mended": Patient(bits=True),
     "5": Patient(split=sick_5, epochs=100),
     "5 mended": Patient(epochs=100),
-    "6": Patient(batch=lambda images, chosen, u: sick_6(images, chosen)),
+    "6": Patient(batch=lambda images, chosen, _: sick_6(images, chosen)),
     "7": Patient(report=lambda x, encoder, decoder, eps, _: sick_7(x, encoder, decoder, eps)),
     "7 in a plane": Patient(latent=2),
     "8": Patient(fit=sick_8),
