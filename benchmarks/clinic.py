@@ -47,13 +47,14 @@ def sick_2(decoder, z):
     return decoder(z)
 
 
-def sick_3(x, encoder, decoder, eps):
-    """The loss of a batch, and its KL to be plotted."""
+def sick_3(x, encoder, decoder, eps, history):
+    """The loss of a batch."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     z = loc + torch.exp(0.5 * logvar) * eps
     pixels = bce(decoder(z), x, reduction="none").sum(1)
     kl = 0.5 * (loc**2 + logvar.exp() - logvar - 1).sum(1)
-    return pixels.mean(), kl.mean()
+    history.append(kl.mean().item())  # so that we see it
+    return pixels.mean()
 
 
 def sick_4(x, z, decoder):
@@ -109,19 +110,21 @@ def sick_8(encoder, decoder, loss, steps, lr):
 # ---- The same parts in health. ----
 
 
-def loss(x, encoder, decoder, eps, log_lik):
-    """Minus the mean bound of a batch, and its mean KL, in nats."""
+def loss(x, encoder, decoder, eps, history, log_lik):
+    """Minus the mean bound of a batch, in nats."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     z = loc + torch.exp(0.5 * logvar) * eps
     kl = kl_to_prior(loc, logvar)
-    return (kl - log_lik(x, z, decoder)).mean(), kl.mean()
+    history.append(kl.mean().item())
+    return (kl - log_lik(x, z, decoder)).mean()
 
 
-def loss_1(x, encoder, decoder, eps, _):
+def loss_1(x, encoder, decoder, eps, history, _):
     """The same, with the two terms put together by the first patient."""
     loc, logvar = encoder(x).chunk(2, dim=1)
     z = loc + torch.exp(0.5 * logvar) * eps
-    return sick_1(x, decoder(z), loc, logvar), kl_to_prior(loc, logvar).mean()
+    history.append(kl_to_prior(loc, logvar).mean().item())
+    return sick_1(x, decoder(z), loc, logvar)
 
 
 def kl_to_prior(loc, logvar):
@@ -189,13 +192,13 @@ PATIENTS = {
     "healthy": Patient(),
     "1": Patient(loss=loss_1),
     "2": Patient(start=sick_2, lr=1e-2),
-    "3": Patient(loss=lambda x, encoder, decoder, eps, _: sick_3(x, encoder, decoder, eps)),
+    "3": Patient(loss=lambda *given: sick_3(*given[:-1])),
     "4": Patient(log_lik=sick_4, bits=True),
     "4 mended": Patient(bits=True),
     "5": Patient(split=sick_5, epochs=100),
     "5 mended": Patient(epochs=100),
-    "6": Patient(batch=lambda images, chosen, _: sick_6(images, chosen)),
-    "7": Patient(report=lambda x, encoder, decoder, eps, _: sick_7(x, encoder, decoder, eps)),
+    "6": Patient(batch=lambda *given: sick_6(*given[:-1])),
+    "7": Patient(report=lambda *given: sick_7(*given[:-1])),
     "7 in a plane": Patient(latent=2),
     "8": Patient(fit=sick_8),
 }
@@ -239,8 +242,8 @@ def run(name: str, *, epochs: int | None = None) -> dict:
         first_pictures = patient.start(decoder, many).sigmoid()
     generator = seeded(2)
     steps_an_epoch = (len(pool) - HELD_OUT) // BATCH
-    seen = {"loss": [], "bound": [], "kl": []}
-    own = {}
+    untrained = [weight.detach().clone() for weight in encoder.parameters()]
+    seen, own = {"bound": [], "kl": []}, {}
 
     def batches() -> Iterator[Tensor]:
         for _ in range(epochs):
@@ -255,16 +258,20 @@ def run(name: str, *, epochs: int | None = None) -> dict:
     def step(encoder: nn.Module, decoder: nn.Module) -> Tensor:
         here = next(every)
         eps = torch.randn(len(here), patient.latent, generator=generator)
-        value, kl = patient.loss(here, encoder, decoder, eps, patient.log_lik)
-        seen["kl"].append(kl.item())
-        if len(seen["kl"]) % steps_an_epoch == 1:
+        if len(seen["kl"]) % steps_an_epoch == 0:
             seen["bound"].append(bound(x, 10))
-        return value
+        return patient.loss(here, encoder, decoder, eps, seen["kl"], patient.log_lik)
 
     @torch.no_grad()
     def bound(x: Tensor, seed: int, samples: int = 1) -> float:
         eps = torch.randn(samples, len(x), patient.latent, generator=seeded(seed))
         return float(patient.report(x, encoder, decoder, eps, patient.log_lik))
+
+    @torch.no_grad()
+    def spread_of_bound(x: Tensor) -> float:
+        loc, logvar = encoder(x).chunk(2, dim=1)
+        z = loc + torch.exp(0.5 * logvar) * torch.randn(loc.shape, generator=seeded(15))
+        return (patient.log_lik(x, z, decoder) - kl_to_prior(loc, logvar)).std().item()
 
     steps = epochs * steps_an_epoch
     losses = patient.fit(encoder, decoder, step, steps, patient.lr)
@@ -274,6 +281,8 @@ def run(name: str, *, epochs: int | None = None) -> dict:
         loc, logvar = encoder(x).chunk(2, dim=1)
         kl = kl_to_prior(loc, logvar).mean().item()
         scale = torch.exp(0.5 * logvar)
+        steps_of = zip(encoder.parameters(), untrained, strict=True)
+        moved = sum((after - before).square().sum() for after, before in steps_of).sqrt()
     order = torch.randperm(len(pool), generator=generator)
     own["test"] = patient.split(pool, HELD_OUT, order)[1]
     train, test = binarized(own["train"][:2000], 1001), binarized(own["test"], 1002)
@@ -294,6 +303,8 @@ def run(name: str, *, epochs: int | None = None) -> dict:
         "pictures": round(first_pictures.std(0).mean().item(), 6),
         "train": round(bound(train, 14), 2),
         "test": round(bound(test, 14), 2),
+        "test_error": round(spread_of_bound(test) / math.sqrt(len(test)), 2),
+        "encoder_moved": round(moved.item(), 4),
     }
     return found | shown(patient, encoder, decoder, x) | others(name, encoder, decoder, x)
 
