@@ -25,7 +25,7 @@ def badges(url: str) -> str:
     return (
         f"[![tests]({url}/actions/workflows/test.yml/badge.svg)]({url}/actions)\n"
         "[![open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"({colab}/blob/main/learner/book/latent.ipynb)\n"
+        f"({colab}/blob/main/learner/book/start.ipynb)\n"
     )
 
 
