@@ -346,7 +346,76 @@ class Deep(Plain):
         return loc, logvar.clamp(-12, 8)
 
 
+@right("MyVAE")
+class KnowsItsSizes(Plain):
+    """Noise and mean pixels by the sizes that it was made with."""
+
+    def __init__(self, pixels, hidden, latent):
+        super().__init__(pixels, hidden, latent)
+        self.sizes = pixels, latent
+
+    def sample(self, loc, logvar):
+        return loc + torch.exp(0.5 * logvar) * torch.randn(len(loc), self.sizes[1])
+
+    def pixels(self, x, logits):
+        return F.binary_cross_entropy_with_logits(logits, x) * self.sizes[0]
+
+
+# The networks
+
+
+@wrong("MyVAE", says="networks: encode.* dropout")
+class DropsOut(Plain):
+    def __init__(self, pixels, hidden, latent):
+        super().__init__(pixels, hidden, latent)
+        self.encoder.insert(2, nn.Dropout(0.5))
+
+
+@wrong("MyVAE", says="logvar is never below 0.*does encode return σ where log σ² belongs")
+class ReturnsSigma(Plain):
+    def encode(self, x):
+        loc, logvar = super().encode(x)
+        return loc, torch.exp(0.5 * logvar)
+
+
+@wrong("MyVAE", says="logits is never below 0. Is there an activation after the last layer")
+class CutOff(Plain):
+    def __init__(self, pixels, hidden, latent):
+        super().__init__(pixels, hidden, latent)
+        self.decoder.append(nn.ReLU())
+
+
 # The loss
+
+
+@wrong("MyVAE", says="may be negative; σ is exp")
+class TakesItForSigma(Plain):
+    def sample(self, loc, logvar):
+        return Normal(loc, logvar, validate_args=False).rsample() + 0 * logvar.log()
+
+
+@wrong("MyVAE", says="two calls use the same noise")
+class NoiseDrawnOnce(Plain):
+    def __init__(self, pixels, hidden, latent):
+        super().__init__(pixels, hidden, latent)
+        self.eps = torch.randn(1000, latent)
+
+    def sample(self, loc, logvar):
+        return loc + torch.exp(0.5 * logvar) * self.eps[: len(loc)]
+
+
+@wrong("MyVAE", says="but your loss is|loss is right, but its gradient")  # few images are below it
+class FreeNat(Plain):
+    def kl(self, loc, logvar):
+        return super().kl(loc, logvar).clamp(min=1.0)
+
+
+@wrong("MyVAE", says="loss: loss.x. calls encode, but not self.decode")
+class GoesPastDecode(Plain):
+    def loss(self, x):
+        loc, logvar = self.encode(x)
+        logits = self.decoder(self.sample(loc, logvar))
+        return (self.pixels(x, logits) + self.kl(loc, logvar)).mean()
 
 
 @wrong("MyVAE", says="loss: the pixels are averaged: log p")
@@ -845,6 +914,19 @@ class TooSlow(Plain):
     def __init__(self, pixels, hidden, latent):
         super().__init__(pixels, hidden, latent)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-6)
+
+
+@wrong("MyVAE", says="batch: equal pixels become equal numbers")
+class WholeDivision(Plain):
+    def batch(self, pixels):
+        return (torch.rand(pixels.shape) < pixels // 255).float()
+
+
+@wrong("MyVAE", says="evaluate.pixels. encodes numbers up to 255")
+class EvaluatesBytes(Plain):
+    @torch.no_grad()
+    def evaluate(self, pixels):
+        return -self.loss(pixels.float()).item()
 
 
 @wrong("MyVAE", says="learning rate too large|nothing was learned|learns too slowly|does without z")

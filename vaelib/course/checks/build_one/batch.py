@@ -41,6 +41,11 @@ def judge(outcome: Outcome, draw: Draw) -> None:
     if kind != "torch.float32":
         raise CheckFailed(f"batch(pixels) is of {kind}; networks take torch.float32: .float()")
     fail_on_grey(first, pixels, "batch(pixels)")
+    if torch.equal(first, second) and all(len(first[pixels == k].unique()) == 1 for k in LEVELS):
+        raise CheckFailed(
+            "equal pixels become equal numbers, so nothing is drawn: each pixel is 1 with "
+            "probability pixel / 255 (pixel // 255 rounds down, to 0 for all but 255)"
+        )
     if torch.equal(first, second):
         raise CheckFailed(
             "two batches of the same images are equal: the zeros and ones are drawn once and for "

@@ -67,7 +67,10 @@ class Fixed:
     def decode(self, z: Tensor) -> Tensor:
         """In the place of the learner's."""
         if not self.calls:
-            raise RuntimeError("decode(z) was called before encode(x): whose z is it?")
+            raise RuntimeError(
+                "decode(z) was called without self.encode(x) before it: call both methods, and not "
+                "the networks in them"
+            )
         self.calls[-1].z.append(z)
         return self.logits(z, self.last)
 
@@ -93,6 +96,17 @@ def asked(written: list[Outcome], what: str, latent: int) -> tuple[Tensor, Tenso
     for call in written:
         x = numbers(call["x"], f"what {what} gives to encode")
         x = x.reshape(-1, x.shape[-1])
+        if x.max() > 1:
+            raise CheckFailed(
+                f"{what} encodes numbers up to {x.max():g}; expected zeros and ones: self.batch "
+                "draws them"
+            )
+        found = [tensor(z) for z in call["z"]]
+        if any(z is not None and not bool(z.isfinite().all()) for z in found):
+            raise CheckFailed(
+                f"what {what} gives to decode holds nan or infinity. What encode returns second is "
+                "log σ², and may be negative; σ is exp(½ logvar)"
+            )
         zs = [numbers(z, f"what {what} gives to decode") for z in call["z"]]
         if not zs:
             raise CheckFailed(f"{what} calls encode, but not self.decode(z) after it")

@@ -34,12 +34,15 @@ def judge(outcome: Outcome, _: Draw) -> None:
     if not (torch.equal(loc, again[0]) and torch.equal(logvar, again[1])):
         raise CheckFailed(
             "encode(x) gives two answers for the same x. It returns the parameters of q(z | x); "
-            "the noise is drawn in loss"
+            "the noise is drawn in loss, and a network with dropout has noise of its own"
         )
     first, second = (numbers(d, "decode(z)", [6, PIXELS]) for d in outcome["decode"])
     numbers(outcome["one image"], "decode(z) of a single z", [1, PIXELS])
     if not torch.equal(first, second):
-        raise CheckFailed("decode(z) gives two answers for the same z; it returns logits, no draw")
+        raise CheckFailed(
+            "decode(z) gives two answers for the same z; it returns logits, no draw, from a "
+            "network without dropout"
+        )
     every = torch.cat([first, numbers(outcome["far"], "decode(z) for large z")])
     if every.min() >= 0 and every.max() <= 1 and every.std() > 0:
         raise CheckFailed(

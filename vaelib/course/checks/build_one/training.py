@@ -109,13 +109,22 @@ def judge(outcome: Outcome, draw: Draw, how: Training) -> str:
     reached = f"after {how.epochs} epochs the ELBO of 500 held-out digits is {_nats(bound)}"
     if bound > how.too_good:
         raise CheckFailed(f"{reached}: no z says so much; does decode know x in another way?")
+    cut = _cut(outcome["after"])
+    if cut and bound > before.mean():  # if it fell, the rate is at fault
+        raise CheckFailed(
+            f"{reached}, but {cut} is never below 0. Is there an activation after the last layer"
+            + (", or does encode return σ where log σ² belongs?" if cut == "logvar" else "?")
+        )
     if bound < how.enough:
         if bound < before.mean() + 20:
             said = "nothing was learned. Is the learning rate far too small, or too large?"
         elif kl.mean() < 0.5:
             said = "the KL is nearly 0, so the decoder does without z. Does it use it well?"
         else:
-            said = "all parts are right, but it learns too slowly: try another learning rate"
+            said = (
+                "all parts are right, but it learns too slowly: try another learning rate, and no "
+                "activation after the last layer of a network"
+            )
         raise CheckFailed(f"{reached}, and a right one reaches {_nats(how.enough)}: {said}")
     value = float(numbers(outcome["evaluate"], "evaluate(pixels)", []))
     # Two draws of pixels and of z; the bound is six times what they differ by.
@@ -125,6 +134,14 @@ def judge(outcome: Outcome, draw: Draw, how: Training) -> str:
             f"{_nats(value)}. Does it look at the images that it is given, and draw z?"
         )
     return f"Trained for {how.epochs} epochs, its ELBO on 500 held-out digits is {_nats(bound)}."
+
+
+def _cut(said: Outcome) -> str | None:
+    """The first output that never falls below 0, which no right one shows on 500 images.
+
+    A VAE learns in spite of it: with σ in the place of log σ², it still reaches −162.
+    """
+    return next((name for name in said if numbers(said[name], name).min() >= 0), None)
 
 
 def _nats(value: float | Tensor) -> str:
