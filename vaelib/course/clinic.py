@@ -39,8 +39,8 @@ CASES = {
         (
             (
                 "The pixels are averaged",
-                "Divide what is left of the bound by the number of pixels: {n[minus]:.1f} / 784 = "
-                "{n[each]:.2f}. So the loss is a mean over pixels, and beside it the KL is whole: "
+                "Divide minus the bound by the number of pixels: {n[minus]:.1f} / 784 = "
+                "{n[each]:.2f}. So the loss is a mean over pixels, but the KL beside it is whole: "
                 "a nat of code costs as much as 784 nats of pixels. Nobody can pay that. The KL "
                 "goes to {p[kl]:.2f}, and all z get one smudge.",
             ),
@@ -52,12 +52,12 @@ CASES = {
             (
                 "The decoder needs no z",
                 "Such a decoder knows how pixels hang together, and its bound would be far above "
-                "{p[bound]:.1f}, which is what one constant picture scores.",
+                "{p[bound]:.1f}, which is no better than one constant picture.",
             ),
             (
                 "The learning rate is too high",
-                "Then training stalls or jumps, and the loss stays in nats per image: it would "
-                "read about {n[minus]:.0f}, and never {p[loss]:.2f}.",
+                "Then training stalls or jumps, but the loss stays in nats per image: with such "
+                "a bound it would read about {n[minus]:.0f}, and never {p[loss]:.2f}.",
             ),
         ),
     ),
@@ -66,9 +66,9 @@ CASES = {
         (
             (
                 "The KL weighs too much",
-                "A dear KL kills a code during training. At step 0 it has not said a word yet, "
-                "and the pictures would still differ over z, by {h[pictures]:.2f} as in the "
-                "healthy run.",
+                "A KL that costs too much kills a code during training. At step 0 it has had no "
+                "say yet, and the pictures would still differ over z, by {h[pictures]:.2f} as in "
+                "the healthy run.",
             ),
             (
                 "z reaches no pixel from the start",
@@ -84,7 +84,7 @@ CASES = {
             ),
             (
                 "z is detached",
-                "A detached z cuts the way back, not the way there: at step 0 the pictures would "
+                "Detaching z cuts the way back, not the way forward: at step 0 the pictures would "
                 "still differ over z, by {h[pictures]:.2f} as in the healthy run.",
             ),
         ),
@@ -99,11 +99,11 @@ CASES = {
             ),
             (
                 "There is no KL in the loss",
-                "The loss falls to {p[loss]:.0f}, and the bound has {p[kl]:.0f} nats of KL more to "
-                "pay, so it ends at {p[bound]:.0f}: the loss can only be the pixels' part. With "
-                "noise free to shrink, σ goes to {p[sigma]:.2f}; with codes free to wander, their "
-                "spread is {p[codes]:.1f}. Copies gain, and the prior, from which samples are "
-                "drawn, no longer knows where the codes are.",
+                "The loss is {p[loss]:.0f}, yet on the same digits the bound is {p[train]:.0f}. "
+                "What is missing is nearly the KL, {p[kl]:.0f} nats: the loss can only be the "
+                "pixels' part. With noise free to shrink, σ goes to {p[sigma]:.2f}; with codes "
+                "free to wander, their spread is {p[codes]:.1f}. Copies gain, but the prior, from "
+                "which samples are drawn, no longer knows where the codes are.",
             ),
             (
                 "Training uses the mean in place of a sample",
@@ -112,7 +112,7 @@ CASES = {
             ),
             (
                 "The latent space is too small",
-                "Too small a code copies badly. These copies are the sharpest of all.",
+                "A code that is too small copies badly. These copies are the sharpest of all.",
             ),
         ),
     ),
@@ -121,14 +121,16 @@ CASES = {
         (
             (
                 "A wrong reduction",
-                "It would starve the code, and a decoder with neither code nor neighbours knows "
-                "nothing of a fair bit: 30 of them score {n[coins]:.1f}. This one has "
-                "{p[bound]:.2f}.",
+                "Then the loss would be on another scale than the bound. It reads {p[loss]:.2f}, "
+                "and the bound {p[bound]:.2f}. Besides, a starved code costs something only where "
+                "a code would help, and the best possible bound, {p[best]:.2f}, needs none.",
             ),
             (
                 "z is detached",
-                "Then z says nothing, and a decoder that has nothing but z would score "
-                "{n[coins]:.1f}, 30 fair coins. This one has {p[bound]:.2f}.",
+                "That makes z say nothing, but it cannot give this score: a decoder that has only "
+                "z would be left with 30 fair coins, {n[coins]:.1f}. This one has {p[bound]:.2f}, "
+                "so it knows the rule without z. If z were detached as well, no sign would show "
+                "it, and mending it would gain nothing.",
             ),
             (
                 "The decoder does not need z",
@@ -138,8 +140,8 @@ CASES = {
             ),
             (
                 "The decoder sees the bit that it predicts",
-                "Then the bound would lie above {p[best]:.2f}, which no honest model of these "
-                "strings can beat.",
+                "Then the bound would lie far above {p[best]:.2f}, which no honest model of these "
+                "strings can beat except by luck.",
             ),
         ),
     ),
@@ -166,7 +168,8 @@ CASES = {
             ),
             (
                 "It is evaluated at the mean of q",
-                "Then the fresh digits would be flattered as well. They fall.",
+                "Then the fresh digits would be flattered as well. They fall. And two estimates "
+                "of their bound differ a little, {p[bound]:.2f} and {p[again]:.2f}, so z is drawn.",
             ),
         ),
     ),
@@ -175,10 +178,11 @@ CASES = {
         (
             (
                 "Grey pixels under a Bernoulli",
-                "Nothing that this model draws is ever grey, and {n[grey]:.0f} % of the ink that "
-                "it was shown is. So what it computes is the density of nothing: even a perfect "
-                "copy of the data would score {n[copy]:.1f}, never 0. The number looks right "
-                "because the mean of many draws is the grey itself.",
+                "Nothing that this model draws is ever grey, but {n[grey]:.0f} % of the ink that "
+                "it was shown is. So its loss scores pictures that it could never draw: even a "
+                "decoder whose mean is each grey image itself would get {n[copy]:.1f}, never 0. "
+                "The number looks right because the mean of many black and white draws is the "
+                "grey.",
             ),
             (
                 "Too few epochs",
@@ -202,8 +206,10 @@ CASES = {
         (
             (
                 "All of its random numbers have one seed",
-                "A seed repeats a run, but 100 samples use 99 draws that one sample does not. "
-                "Their mean would differ in the next digit.",
+                "A seed would repeat the 1 sample, but 100 samples use 99 draws that one sample "
+                "does not. Their mean would differ in some digit, and in the record four decimals "
+                "agree. And no seed is worth four nats: the healthy run's estimates differ by less "
+                "than a tenth.",
             ),
             (
                 "z is the mean of q in the test",
@@ -220,8 +226,8 @@ CASES = {
             ),
             (
                 "It is simply a better model",
-                "It is the healthy one: same weights, same data. With z drawn from q, it has "
-                "{h[bound]:.1f}.",
+                "Its loss and its pictures are the healthy run's: it is the same model. With z "
+                "drawn from q, it has {h[bound]:.1f}.",
             ),
         ),
     ),
@@ -230,7 +236,7 @@ CASES = {
         (
             (
                 "z is detached",
-                "An encoder that hears only the KL obeys it at once: the KL would fall to "
+                "An encoder that hears only the KL soon obeys it: the KL would fall to "
                 "{n[dead]:.2f}. This one stays at {p[kl]:.2f} for 30 epochs.",
             ),
             (
@@ -241,8 +247,8 @@ CASES = {
             (
                 "The optimizer misses the encoder",
                 "The KL is {p[kl]:.2f} from first to last and σ is {p[sigma]:.2f}, both just where "
-                "an untrained encoder has them. Its weights have moved by {p[encoder_moved]:.0f}. "
-                "A decoder alone learns the average digit.",
+                "an untrained encoder has them. In fact its weights have moved by "
+                "{p[encoder_moved]:.0f}. A decoder on its own learns the average digit.",
             ),
             (
                 "z reaches no pixel",
