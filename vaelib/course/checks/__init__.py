@@ -21,7 +21,7 @@ known one. ``EXERCISES`` maps each name to its check.
 import importlib
 import pkgutil
 
-from .capstone import Capstone
+from .capstone import Capstone, Stage
 from .exercise import CheckFailed, Draw, Exercise
 
 # Which chapters there are, the files say: one of exercises for each, and one for the capstone.
@@ -33,4 +33,4 @@ EXERCISES: dict[str, Exercise | Capstone] = {
 }
 globals().update(EXERCISES)
 
-__all__ = ["EXERCISES", "Capstone", "CheckFailed", "Draw", "Exercise", *EXERCISES]
+__all__ = ["EXERCISES", "Capstone", "CheckFailed", "Draw", "Exercise", "Stage", *EXERCISES]

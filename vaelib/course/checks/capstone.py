@@ -31,7 +31,7 @@ SWITCHED = {
 class Stage(NamedTuple):
     """One part of the object: how it is asked, and how its numbers are judged.
 
-    Attributes:
+    Args:
         name: What it looks at.
         ask: From the learner's class and a `Draw` to what JSON can hold.
         judge: From those numbers and a `Draw` of the same seed to a line for the learner, or None;
