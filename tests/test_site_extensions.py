@@ -254,7 +254,7 @@ def test_facts_cards_and_path_are_those_of_the_chapters(extension):
         files.append(content)
         return f"{len(files)}.{ending}"
 
-    answers = sum(path.read_text().count("### BEGIN SOLUTION") for path in BOOK.glob("*.ipynb"))
+    answers = sum(path.read_text().count('"solution": true') for path in BOOK.glob("*.ipynb"))
     facts = tables.facts(put, "")
     assert f"**{len(chapters())}** chapters" in facts
     assert f"**{answers}** exercises" in facts

@@ -9,20 +9,24 @@ CHAPTERS = [chapter.name for chapter in chapters() if chapter.name not in REBUIL
 
 SHARES = """() => {
   const article = document.querySelector("article");
-  const aside = [...article.querySelectorAll("section")].find(
-    (part) => part.querySelector(":scope > h2")?.innerText.startsWith("Exercises"));
+  // The section of exercises, or each of them where they stand in the sections of their subjects.
+  const headed = (level, start) => [...article.querySelectorAll("section")].filter(
+    (part) => start.test(part.querySelector(`:scope > ${level}`)?.innerText ?? ""));
+  const together = headed("h2", /^Exercises/);
+  const asides = together.length ? together : headed("h3", /^Exercise \\d/);
   const tall = (element) => element?.getBoundingClientRect().height ?? 0;
   // A shut fold takes no room, but what is in it has the height that it would take.
   const shut = (e) => e.tagName !== "SUMMARY" && e.closest("details:not([open])");
-  const sum = (elements) => [...elements].filter((e) => !aside?.contains(e) && !shut(e))
+  const within = (e) => asides.some((part) => part.contains(e));
+  const sum = (elements) => [...elements].filter((e) => !within(e) && !shut(e))
     .reduce((total, e) => total + tall(e), 0);
   const all = (selector) => [...article.querySelectorAll(selector)];
   const output = all(".cell_output > .output").filter((e) => !e.querySelector("img, .interactive"));
   const code = [...all(".cell_input"), ...output, ...all("div.cell details.hide > summary")];
   const pictures = [...all(".cell_output img"), ...all(".interactive"), ...all("figure img")]
     .filter((e) => !e.parentElement.closest(".interactive"));
-  return { whole: tall(article) - tall(aside), code: sum(new Set(code)),
-    pictures: sum(new Set(pictures)) };
+  const whole = tall(article) - asides.reduce((height, part) => height + tall(part), 0);
+  return { whole, code: sum(new Set(code)), pictures: sum(new Set(pictures)) };
 }"""
 
 

@@ -169,7 +169,7 @@ export function drawCurves(canvas, { runs, top }, ink) {
   const [low, high] = rangeOf(runs, top);
   const longest = Math.max(0, ...runs.flatMap(({ points }) => points.map((p) => p.seen)));
   const end = [20_000, 50_000, 80_000, 120_000, 200_000].find((n) => n >= longest) ?? 400_000;
-  const box = { left: 36, right: width - 118, top: 4, bottom: height - 20 };
+  const box = { left: 36, right: width - 126, top: 4, bottom: height - 20 };
   const X = (seen) => box.left + (seen / end) * (box.right - box.left);
   const Y = (nats) => box.bottom - ((nats - low) / (high - low)) * (box.bottom - box.top);
   drawAxes(context, { X, Y, box, low, high, end }, ink);
