@@ -21,7 +21,9 @@ SHARES = """() => {
   const sum = (elements) => [...elements].filter((e) => !within(e) && !shut(e))
     .reduce((total, e) => total + tall(e), 0);
   const all = (selector) => [...article.querySelectorAll(selector)];
-  const output = all(".cell_output > .output").filter((e) => !e.querySelector("img, .interactive"));
+  // Answers to choose from are the text of an exercise, wherever it stands.
+  const output = all(".cell_output > .output")
+    .filter((e) => !e.querySelector("img, .interactive, .choices"));
   const code = [...all(".cell_input"), ...output, ...all("div.cell details.hide > summary")];
   const pictures = [...all(".cell_output img"), ...all(".interactive"), ...all("figure img")]
     .filter((e) => !e.parentElement.closest(".interactive"));
