@@ -40,7 +40,10 @@ def cards(put, folder):
             alt=html.escape(alt), source=f"{folder}/{put(content, ending)}",
             width=thumbnails.WIDTH, height=thumbnails.HEIGHT,
         )  # fmt: skip
-        path = f" · ◆ {minutes_on_path(chapter)} min" if chapter.short_path else ""
+        work = sum(exercise.minutes for exercise in chapter.exercises)
+        path = f" · ◆ {minutes_on_path(chapter)} min"
+        if not chapter.short_path:  # what it takes is its exercises
+            path = f" · exercises {work} min"
         lines = (
             f"[{chapter.title}]({chapter.name}.ipynb)",
             chapter.card,

@@ -113,7 +113,9 @@ def test_each_chapter_has_its_card(visit, width):
         texts = card.locator("p").all_inner_texts()
         assert texts[1] == chapter.card.replace("'", "’")  # as it is set
         assert texts[2].startswith(f"{chapter.minutes} min")
+        work = sum(exercise.minutes for exercise in chapter.exercises)
         assert ("◆" in texts[2]) == bool(chapter.short_path)
+        assert texts[2].endswith(f"exercises {work} min") != bool(chapter.short_path)
         card.scroll_into_view_if_needed()
         picture = card.locator("img.thumbnail")
         picture.evaluate("one => one.decode()")
