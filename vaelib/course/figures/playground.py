@@ -23,7 +23,7 @@ __all__ = ["Playground", "small_digits"]
 # What to try, and what comes of it; tests/browser/test_playground.py asserts each.
 TASKS = {
     "mean": {
-        "task": "Tick “mean instead of sample”; it starts again. Does orange stay below black?",
+        "task": "Tick “mean instead of sample”; it starts again. Does orange stay below log p(x)?",
         "answer": "No: what it now computes (dashed) ends some 4 nats above log p(x). So it isn't "
         "a bound. The honest bound (solid) has fallen off the picture.",
         "href": "reparam.html#reparam-naive",
