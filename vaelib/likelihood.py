@@ -10,7 +10,7 @@ probabilities of grey levels are not to be compared: the first may be above 1. T
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,7 +19,7 @@ from torch.distributions import Distribution, Independent, constraints
 from torch.nn.functional import relu, softplus
 
 from vaelib.arguments import BadType, BadValue, require_number, require_sizes
-from vaelib.data import Binarization, binarize
+from vaelib.data import Binarization, Layout, binarize
 from vaelib.draw import draw
 from vaelib.kl import DiagonalNormal
 from vaelib.pixels import GreyLevel, TruncatedExponential, log_mean_decay
@@ -64,6 +64,26 @@ class Likelihood(nn.Module):
     def width(self, pixels: int) -> int:
         """How many numbers a decoder returns for x of so many pixels."""
         return pixels * self.per_pixel
+
+    @classmethod
+    def for_layout(cls, layout: Layout) -> "Likelihood":  # noqa: ARG003
+        """The one that data of this layout get where an option names the class."""
+        return cls(**cls.command_line)
+
+    def measure(self, values: Any) -> None:
+        """Take from the rows to train on what `prepare` and `features` need: a mean, a deviation.
+
+        `vaelib.train.fit` calls it before its first step, once in the life of a likelihood, which
+        keeps what it took in buffers. Most take nothing.
+        """
+
+    def features(self, x: Tensor) -> Tensor:
+        """What an encoder is given of x, ``[*batch, inputs(pixels)]``: x itself here."""
+        return x
+
+    def inputs(self, pixels: int) -> int:
+        """How many numbers an encoder is given of x of so many pixels."""
+        return pixels
 
     def sample(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         """One x per row of raw."""

@@ -21,15 +21,22 @@ from torch import Tensor
 
 from vaelib import files
 from vaelib.arguments import BadValue
+from vaelib.data.dataset import Columns, Dataset, Kind, Layout, Pictures, kind
 from vaelib.data.own import OwnImages, own
 
 __all__ = [
     "Binarization",
+    "Columns",
+    "Dataset",
     "Images",
+    "Kind",
+    "Layout",
     "OwnImages",
+    "Pictures",
     "binarize",
     "digits",
     "fashion_mnist",
+    "kind",
     "mnist",
     "own",
 ]

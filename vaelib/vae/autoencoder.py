@@ -32,11 +32,11 @@ class Autoencoder(Model):
     ) -> None:
         super().__init__()
         require_network("Autoencoder", "decoder", decoder, "pixels")
-        require_fit("Autoencoder", encoder, decoder)
         self.pixels = cast(int, decoder.pixels)
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = chosen(likelihood, "Autoencoder")
+        require_fit("Autoencoder", encoder, decoder, self.likelihood)
 
     def noise(
         self,
@@ -54,7 +54,7 @@ class Autoencoder(Model):
     ) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
         require_rows(x, self.pixels)
-        return cast(Tensor, called(self.encoder, x, c))
+        return cast(Tensor, called(self.encoder, self.likelihood.features(x), c))
 
     def decode(self, z: Float[Tensor, "*batch latent"], c: Tensor | None = None) -> Distribution:
         """p(x | z)."""

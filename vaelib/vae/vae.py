@@ -66,7 +66,7 @@ class VAE(DeepLatentModel, Model):
     ) -> None:
         super().__init__(decoder, likelihood=likelihood, prior=prior)
         name = type(self).__name__
-        require_fit(name, encoder, decoder)
+        require_fit(name, encoder, decoder, self.likelihood)
         require_number(name, "beta", beta, least=0.0)
         self.encoder = encoder
         if posterior is not None and not isinstance(posterior, Posterior):
@@ -94,7 +94,7 @@ class VAE(DeepLatentModel, Model):
     def raw(self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None) -> Raw:
         """The encoder's outputs, of which `encode` makes q."""
         require_rows(x, self.pixels)
-        raw = cast(Raw, called(self.encoder, x, c))
+        raw = cast(Raw, called(self.encoder, self.likelihood.features(x), c))
         if len(raw) != self.posterior.heads:
             raise BadValue(
                 f"expected an encoder that returns {self.posterior.heads} tensors, as "
@@ -243,7 +243,7 @@ class VAE(DeepLatentModel, Model):
         return Terms(log_likelihood, log_q - prior.log_prob(z) if kl is None else kl)
 
 
-def require_fit(where: str, encoder: nn.Module, decoder: nn.Module) -> None:
+def require_fit(where: str, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood) -> None:
     """Raise unless the encoder is a module whose sizes, where it names them, are the decoder's."""
     require_network(where, "encoder", encoder)
     for name in ("latent", "pixels"):
@@ -251,4 +251,6 @@ def require_fit(where: str, encoder: nn.Module, decoder: nn.Module) -> None:
             f"{part}__{name}": getattr(network, name, None)
             for part, network in (("encoder", encoder), ("decoder", decoder))
         }
+        if name == "pixels" and sizes["decoder__pixels"] is not None:
+            sizes["decoder__pixels"] = likelihood.inputs(sizes["decoder__pixels"])
         require_match(where, **sizes)
