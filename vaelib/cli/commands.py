@@ -25,7 +25,7 @@ from vaelib.run.settings import Settings
 from vaelib.train import checkpoint
 from vaelib.train.lock import hold
 from vaelib.train.team import Team
-from vaelib.vae import VAE
+from vaelib.vae import VAE, Model
 
 
 def train(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
@@ -71,7 +71,7 @@ def train(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         for change in images.changes:
             print(f"vaelib: note: {change}", file=sys.stderr)
 
-    def line(epoch: training.Epoch) -> None:
+    def line(epoch: training.Epoch, _: Model) -> None:
         held_out = "" if math.isnan(epoch.validation) else f", validation {epoch.validation:.2f}"
         print(
             f"epoch {epoch.epoch} of {ours.epochs}: loss {epoch.loss:.2f}{held_out}, "
