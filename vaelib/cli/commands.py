@@ -128,19 +128,21 @@ def _finished(folder: Path) -> bool:
     return checkpoint.read_run(folder / checkpoint.NAME)[1]["finished"]
 
 
-def _settings(given: dict[str, Any], images: data.OwnImages) -> Settings:
+def _settings(given: dict[str, Any], images: data.Dataset) -> Settings:
     """What was given, and a value for all that was not."""
     n = len(images.train)
+    layout = images.layout
+    assert isinstance(layout, data.Pictures)  # build.images refuses others
     found = {
         "device": build.device(given.get("device", "auto")).type,
-        "height": images.height,
-        "width": images.width,
+        "height": layout.height,
+        "width": layout.width,
         "held_out": build.fingerprint(images.test),
     }
     return settings.choose(given, n - (build.tenth(n) if "patience" in given else 0), found)
 
 
-def _introduce(ours: Settings, images: data.OwnImages, model: VAE) -> None:
+def _introduce(ours: Settings, images: data.Dataset, model: VAE) -> None:
     weights = sum(p.numel() for p in model.parameters())
     print(
         f"{ours.data}: {len(images.train):,} images of {ours.height} x {ours.width} pixels, and "
