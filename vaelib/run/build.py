@@ -14,17 +14,22 @@ from vaelib.run.settings import Settings
 from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 
-def images(source: str) -> data.OwnImages:
+def images(source: str) -> data.Dataset:
     """The images that ``--data`` names, with their layout."""
     if source in DATA:
         named = DATA[source]()
-        return data.OwnImages(named.train, named.test, 28, 28, ())
+        return data.Dataset(named.train, named.test, data.Pictures(28, 28))
     if not Path(source).exists():
         raise FileNotFoundError(
             f"--data {source}: expected {', '.join(DATA)}, a folder of PNG or JPEG files, a .npz "
             f"or a .npy file, and there is no such file or folder"
         )
-    return data.own(source)
+    found = data.own(source)
+    if not (isinstance(found.layout, data.Pictures) and found.layout.channels == 1):
+        raise BadValue(f"{source}: expected grey pictures, got {found.layout}", "data")
+    if found.kind != "pixels":
+        raise BadValue(f"{source}: expected pixels (uint8), got {found.kind}", "data")
+    return found
 
 
 def fingerprint(pixels: Tensor) -> str:
