@@ -271,7 +271,7 @@ def sample(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     for start in range(0, given["number"], 100):  # so that memory does not depend on the number
         x, z, *_ = model.sample(min(100, given["number"] - start), generator=generator)
         grey = model.decode(z).mean if "mean" in given else x
-        parts.append((model.likelihood.undo(grey) * 255).round().to(torch.uint8).cpu())
+        parts.append((255 * model.likelihood.undo(grey).clamp(0, 1)).round().to(torch.uint8).cpu())
     images = torch.cat(parts).view(-1, ours.height, ours.width).numpy()
     what = "decoder means, which are not samples," if "mean" in given else "samples"
     if out is not None:
