@@ -101,7 +101,7 @@ NETS = {
 LIKELIHOODS = {
     re.sub("(?<!^)([A-Z])", r"-\1", name).lower(): getattr(likelihood, name)
     for name in likelihood.__all__
-    if name != "Likelihood"
+    if name not in ("Likelihood", "Missing")  # the second is put around another
 }
 PRIORS: dict[str, Callable[[int, nn.Module, int, int], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none
