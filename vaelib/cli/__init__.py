@@ -1,7 +1,7 @@
-"""The command line: ``python -m vaelib train``, ``evaluate`` and ``sample``.
+"""The command line: ``python -m vaelib train`` and what a trained run is then good for.
 
-`options` says what can be asked for beside what a run is (`vaelib.run.Settings`), and `commands`
-does it. What goes wrong ends here: a user's mistake in one line, a mistake of ours as it is.
+A command is a module of `commands`, with its options and what it does; `parser` puts them together.
+What goes wrong ends here: a user's mistake in one line, a mistake of ours as it is.
 
 Page: :doc:`/book/own_data`.
 """
@@ -20,7 +20,8 @@ import torch
 
 from vaelib import train
 from vaelib.arguments import Mistake
-from vaelib.cli import commands, options
+from vaelib.cli.commands import COMMANDS
+from vaelib.cli.parser import parser, trusted
 from vaelib.run.option import flag
 from vaelib.run.settings import NAME, NotTrusted
 
@@ -55,16 +56,15 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     try:
-        classes = options.trusted(words)
+        classes = trusted(words)
     except Mistake as error:
         return _say(f"error: {error}", 1)
-    given = vars(options.parser(classes).parse_args(words))
-    run = {"train": commands.train, "evaluate": commands.evaluate, "sample": commands.sample}
+    given = vars(parser(classes).parse_args(words))
     command, known = given.pop("command"), given.pop("options")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: _warn(message, known)
-            run[command](given, classes)
+            COMMANDS[command].run(given, classes)
         print(end="", flush=True)  # here, where a full disk is an error as any other
     except KeyboardInterrupt:
         go_on = ""
