@@ -92,7 +92,7 @@ def likelihood(settings: Settings, classes: Sequence[type] = ()) -> Likelihood:
     """The run's likelihood, for its layout, and for what is missing in it."""
     s = settings
     cls = theirs(s.likelihood, classes) or LIKELIHOODS[s.likelihood]
-    made: Likelihood = cls.for_layout(s.layout)  # type: ignore[attr-defined]
+    made: Likelihood = cls.for_layout(s.layout, s.kind)
     return Missing(made) if s.missing else made
 
 
