@@ -33,7 +33,7 @@ def label(command: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
         "--label",
         type=name,
         metavar="CLASS",
-        help=f"a class by its name or number, for a run that has --condition; {help}",
+        help=f"a class by its name or number, for a run that has --condition {help}",
     )
 
 

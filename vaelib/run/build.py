@@ -24,7 +24,7 @@ from vaelib.run.choices import (
     theirs,
 )
 from vaelib.run.settings import MEMORY, Settings
-from vaelib.train.images import pieces
+from vaelib.train.rows import pieces
 from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 

@@ -7,10 +7,28 @@ which gets what was given by the options' names, and the user's classes.
 
 from types import ModuleType
 
-from vaelib.cli.commands import evaluate, sample, train
+from vaelib.cli.commands import (
+    encode,
+    evaluate,
+    examples,
+    export,
+    impute,
+    reconstruct,
+    sample,
+    score,
+    train,
+)
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, ModuleType] = {  # in the order of the help
-    module.__name__.rpartition(".")[2]: module for module in (train, evaluate, sample)
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "encode": encode,
+    "reconstruct": reconstruct,
+    "score": score,
+    "impute": impute,
+    "export": export,
+    "examples": examples,
 }
