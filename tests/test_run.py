@@ -301,7 +301,7 @@ def test_an_unfinished_run_is_not_made_longer(here, capsys, monkeypatch):
     fit = train.fit
 
     def interrupted(*args, **words):
-        def stop(line):
+        def stop(line, model):
             raise KeyboardInterrupt
 
         return fit(*args, **words | {"callbacks": [stop]})
