@@ -438,7 +438,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: grey pixels pass for binary ones",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap("support = constraints.boolean", "support = constraints.unit_interval"),
         unit("vae"),
         "test_bad_data_is_refused",
@@ -801,7 +801,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: squares of distances that cancel",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap('raw.dtype if raw.device.type == "mps" else torch.float64', "raw.dtype"),
         unit("likelihood::test_all_pairs_in_single_precision"),
         "test_all_pairs_in_single_precision.Gaussian",

@@ -486,7 +486,7 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
     fit = train.fit
 
     def interrupted(*args, callbacks, **words):
-        def stop(line):
+        def stop(line, model):
             if line.epoch == 2:
                 raise KeyboardInterrupt
 

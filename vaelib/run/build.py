@@ -24,7 +24,7 @@ from vaelib.run.choices import (
     theirs,
 )
 from vaelib.run.settings import MEMORY, Settings
-from vaelib.train.images import pieces
+from vaelib.train.rows import pieces
 from vaelib.vae import IWAE, VAE, TwoLayerVAE
 
 
@@ -92,7 +92,7 @@ def likelihood(settings: Settings, classes: Sequence[type] = ()) -> Likelihood:
     """The run's likelihood, for its layout, and for what is missing in it."""
     s = settings
     cls = theirs(s.likelihood, classes) or LIKELIHOODS[s.likelihood]
-    made: Likelihood = cls.for_layout(s.layout)  # type: ignore[attr-defined]
+    made: Likelihood = cls.for_layout(s.layout, s.kind)
     return Missing(made) if s.missing else made
 
 

@@ -25,20 +25,10 @@ from vaelib.train.team import Team
 from vaelib.vae import VAE
 
 # Of a run that another one starts from, what says which model it is.
-_OF_THE_MODEL = [
-    "net",
-    "hidden",
-    "latent",
-    "spread",
-    "likelihood",
-    "prior",
-    "posterior",
-    "components",
-    "iwae",
-    "beta",
-    "condition",
-    "trust",
-]
+_OF_THE_MODEL = (
+    *("net", "hidden", "latent", "spread", "likelihood", "prior", "posterior"),
+    *("components", "iwae", "beta", "condition", "trust"),
+)
 
 
 @dataclass

@@ -82,7 +82,7 @@ class Score:
             raise BadValue(f"oddness: expected against='ink' or None, got {against!r}", "against")
         if self.ink is None:
             raise BadValue(
-                "oddness: a table of numbers has no ink; take against=None, which is minus log p(x)",
+                "oddness: a table of numbers has no ink; take against=None, minus log p(x) itself",
                 "against",
             )
         return self.ink

@@ -383,9 +383,7 @@ def _condition(c: Tensor | None, device: torch.device) -> dict[str, Tensor]:
 def _mask(rows: Tensor, seen: Any) -> Tensor:
     """Where a value is seen; raises unless the two ways to say it agree."""
     if seen is None:
-        return (
-            ~rows.isnan() if rows.is_floating_point() else torch.ones_like(rows, dtype=torch.bool)
-        )
+        return ~rows.isnan() if rows.is_floating_point() else torch.ones(rows.shape).bool()
     mask = torch.as_tensor(seen).reshape(len(rows), -1).cpu()
     if mask.dtype != torch.bool or mask.shape != rows.shape:
         raise BadValue(
