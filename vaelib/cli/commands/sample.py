@@ -122,8 +122,8 @@ def _meaning(its: Trained, mean: bool) -> str:
     """What the numbers or the pictures are, in a line or two."""
     if mean:
         return (
-            "A mean is what the model expects at a z, without the noise of the values: compare data "
-            "with samples, not with means."
+            "A mean is what the model expects at a z, without the noise of the values: compare "
+            "data with samples, not with means."
         )
     binary = its.model.likelihood.binarization == "dynamic"
     own = "black or white, as the likelihood has them" if binary else "in the data's units"
