@@ -584,10 +584,31 @@ BUGS = [
     ),
     Bug(
         "evaluate: the parts' modes forgotten",
-        "vaelib/nets.py",
+        "vaelib/nets/modules.py",
         swap("module.training = training", "module.training = modes[0][1]"),
         unit("evaluate::test_every_part_gets_its_own_mode_back"),
         "test_every_part_gets_its_own_mode_back",
+    ),
+    Bug(
+        "nets: channels and levels mixed up",
+        "vaelib/nets/conv.py",
+        swap("(-1, self.levels)).movedim(2, -1)", "(self.levels, -1)).movedim(1, -1)"),
+        unit("nets::test_the_numbers_of_a_value_stand_side_by_side"),
+        "test_the_numbers_of_a_value_stand_side_by_side",
+    ),
+    Bug(
+        "nets: an odd side's last row has no number of its own",
+        "vaelib/nets/conv.py",
+        swap("(after.height % 2, after.width % 2)", "(0, 0)"),
+        unit("nets::test_every_value_of_a_picture_of_any_shape_counts"),
+        "assert torch.Size",
+    ),
+    Bug(
+        "nets: a decoder that ignores its condition",
+        "vaelib/nets/conv.py",
+        swap("joined(self, z, c)", "joined(self, z, None if c is None else 0 * c)"),
+        unit("nets::test_a_condition_is_heard"),
+        "test_a_condition_is_heard",
     ),
     Bug(
         "prior: a fixed one is no part of the model",
@@ -936,7 +957,7 @@ BUGS = [
     ),
     Bug(
         "train: validation wakes a part that was in eval()",
-        "vaelib/nets.py",
+        "vaelib/nets/modules.py",
         swap("module.training = training", "module.training = True"),
         unit("train::test_a_part_that_is_in_eval_stays_so"),
         "test_a_part_that_is_in_eval",
