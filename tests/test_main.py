@@ -22,7 +22,9 @@ from PIL import Image
 
 from vaelib import data, nets, train
 from vaelib.arguments import BadValue
-from vaelib.cli import commands, main, options
+from vaelib.cli import main
+from vaelib.cli.commands import evaluate as evaluate_command
+from vaelib.cli.parser import parser
 from vaelib.evaluate import Trust, table
 from vaelib.likelihood import Bernoulli, Categorical
 from vaelib.run import build, choices, settings
@@ -231,7 +233,7 @@ def test_more_epochs_of_the_page(here, capsys):
 
 
 def test_every_option_is_on_its_help_with_default_or_meaning():
-    top = options.parser()
+    top = parser()
     commands = top._subparsers._group_actions[0].choices
     assert commands.keys() == {"train", "evaluate", "sample"}
     for command in commands.values():
@@ -380,11 +382,11 @@ def test_chunks_fit_the_device_and_the_widest_layer():
     wide = replace(digits, hidden=[2000])
     bits, levels = Bernoulli(), Categorical()
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert commands._chunks([digits], [bits], cpu) == (25, 100)
-    assert commands._chunks([digits, digits], [levels, bits], cpu) == (10, 4)
-    assert commands._chunks([digits, wide], [bits, bits], cpu) == (10, 100)
+    assert evaluate_command._chunks([digits], [bits], cpu) == (25, 100)
+    assert evaluate_command._chunks([digits, digits], [levels, bits], cpu) == (10, 4)
+    assert evaluate_command._chunks([digits, wide], [bits, bits], cpu) == (10, 100)
     for likelihood in (bits, levels):
-        at_once, batch_size = commands._chunks([digits], [likelihood], cuda)
+        at_once, batch_size = evaluate_command._chunks([digits], [likelihood], cuda)
         numbers = at_once * batch_size * 784 * likelihood.per_pixel
         assert 50_000_000 / 2 < numbers <= 50_000_000
 
@@ -484,7 +486,7 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
     fit = train.fit
 
     def interrupted(*args, callbacks, **words):
-        def stop(line):
+        def stop(line, model):
             if line.epoch == 2:
                 raise KeyboardInterrupt
 
@@ -578,8 +580,8 @@ def test_a_command_line_that_cannot_be_read(words, says, capsys):
 @pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
 def test_every_whole_number_has_an_end(command, capsys):
     """Twenty digits do not fit into torch's integers; its words for that are lines of C++."""
-    actions = options.parser()._subparsers._group_actions[0].choices[command]._actions
-    takes = [a for a in actions if a.type and a.dest != "trust"]
+    actions = parser()._subparsers._group_actions[0].choices[command]._actions
+    takes = [a for a in actions if a.type and a.dest not in ("trust", "device")]
     whole = [a.option_strings[0] for a in takes if type(a.type("7")) is int]
     assert len(whole) == {"train": 10, "evaluate": 3, "sample": 2}[command]
     run = ["--folder", "a"] if command == "train" else ["a"]
