@@ -175,7 +175,7 @@ def _as_numbers(rows: np.ndarray, layout: Layout, where: str) -> np.ndarray:
     return np.ascontiguousarray(rows, np.float32)
 
 
-def _range(rows: np.ndarray) -> tuple[float, float]:
+def _range(rows: np.ndarray) -> tuple[Any, Any]:
     return (np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)) if rows.size else (0, 0)
 
 
