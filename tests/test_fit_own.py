@@ -9,13 +9,7 @@ import torch
 from PIL import Image
 
 import vaelib
-from vaelib import data, nets, train
-from vaelib.arguments import BadValue
-from vaelib.likelihood import Likelihood
-from vaelib.run import Score, Settings, Trained, settings
-from vaelib.run.fit import prepare
-from vaelib.run.odd import usual
-from vaelib.vae import VAE
+from vaelib import data
 
 SMALL = {"hidden": [16], "latent": 2, "epochs": 2, "batch_size": 16, "progress": False}
 N, SIDE = 60, 16
