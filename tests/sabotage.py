@@ -438,7 +438,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: grey pixels pass for binary ones",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap("support = constraints.boolean", "support = constraints.unit_interval"),
         unit("vae"),
         "test_bad_data_is_refused",
@@ -815,7 +815,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: squares of distances that cancel",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap('raw.dtype if raw.device.type == "mps" else torch.float64', "raw.dtype"),
         unit("likelihood::test_all_pairs_in_single_precision"),
         "test_all_pairs_in_single_precision.Gaussian",
@@ -862,9 +862,9 @@ BUGS = [
         "test_a_shared_network",
     ),
     Bug(
-        "cli: --quiet hides that colour became grey",
-        "vaelib/data/own.py",
-        swap('changes.append("colour', 'bool("colour'),
+        "cli: --quiet hides that inks became light",
+        "vaelib/data/folder.py",
+        swap('changes.append("inks', 'bool("inks'),
         unit("main::test_quiet_does_not_hide_what_was_done_to_the_images"),
         "test_quiet_does_not_hide",
     ),
@@ -994,8 +994,8 @@ BUGS = [
         "data: the last tenth is held out",
         "vaelib/data/own.py",
         swap(
-            "np.random.RandomState(0).permutation(len(values)) < held_out",
-            "np.arange(len(values)) >= len(values) - held_out",
+            "np.random.RandomState(0).permutation(n) < held_out",
+            "np.arange(n) >= n - held_out",
         ),
         unit("data_own::test_a_tenth_of_sorted_images_has_some_of_each_class"),
         "test_a_tenth_of_sorted_images",
@@ -1162,7 +1162,7 @@ BUGS = [
     ),
     Bug(
         "data: test images in the training set",
-        "vaelib/data/__init__.py",
+        "vaelib/data/named.py",
         swap("return Images(images[:8000]", "return Images(images[:9000]"),
         unit("data"),
         "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",

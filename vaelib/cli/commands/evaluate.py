@@ -28,7 +28,8 @@ MORE = (
     "The table has the ELBO and its two terms, rate (the KL) and distortion (minus the mean "
     "log p(x | z)); L_K, which is nearer to log p(x), with its effective samples; and the active "
     "units, latent dimensions that tell data apart. Bits per dimension are the same bounds, per "
-    "value and in bits, with the sign turned: lower is better. Example: python -m vaelib evaluate run"
+    "value and in bits, with the sign turned: lower is better. Example: python -m vaelib evaluate "
+    "run"
 )
 
 

@@ -47,8 +47,8 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     values = trained.layout.values
     label = ", and the class as a one-hot row" if trained.model.condition else ""
     print(
-        f"{folder}: encoder.{suffix}, from x [batch, {values}]{label} to loc and logvar of q(z | x) "
-        f"[batch, {latent}]; decoder.{suffix}, from z{label} to the raw numbers of the "
+        f"{folder}: encoder.{suffix}, from x [batch, {values}]{label} to loc and logvar of "
+        f"q(z | x) [batch, {latent}]; decoder.{suffix}, from z{label} to the raw numbers of the "
         f"{trained.settings.likelihood} likelihood; batches of any size\n"
         f"loc alone is no sample: z = loc + exp(logvar / 2) · noise. Raw numbers are no picture "
         f"yet: the likelihood makes a distribution of them, whose mean is what sheets show."
