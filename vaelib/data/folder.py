@@ -8,7 +8,7 @@ import numpy as np
 from vaelib.arguments import BadValue
 from vaelib.data.dataset import Part, Pictures
 
-__all__ = ["coloured", "pictures", "split_in"]
+__all__ = ["coloured", "listed", "pictures", "split_in"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = {"train", "test", "val", "valid", "validation"}
@@ -64,6 +64,11 @@ def pictures(folder: Path, notes: list[str], *, new: bool = False) -> Part:
             f"above {high}, almost black; masks of 0 and 1 are to be multiplied by 255"
         )
     return Part(*_stacked(images, notes), labels)
+
+
+def listed(folder: Path) -> list[Path]:
+    """The files that `pictures` reads, in its order."""
+    return _listed(folder, [])[0]
 
 
 def image(file: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from vaelib.data.own import numbers_of
 from vaelib.data.read import as_array, existing
 from vaelib.data.values import require_type
 
-__all__ = ["labels_of", "same"]
+__all__ = ["labels_of", "names_of", "same"]
 
 _ALL = 10**18  # bytes: whatever a file has is read
 
@@ -79,6 +79,22 @@ def labels_of(source: Any, classes: tuple[str, ...], *, labels: str | None = Non
     if path.suffix.lower() in (".npy", ".npz"):
         return numbers_of(_array(path)[1], classes, str(path))
     return numbers_of(table.labels(path, labels), classes, str(path))
+
+
+def names_of(source: Any) -> list[str] | None:
+    """What each of new data is called, in the order of `same`.
+
+    Args:
+        source: as for `same`.
+
+    Returns:
+        Of pictures in a folder the names of their files, below the folder; None of all else.
+    """
+    if not isinstance(source, str | Path) or not existing(source).is_dir():
+        return None
+    path = Path(source)
+    path = path / "test" if folder.split_in(path) else path
+    return [file.relative_to(path).as_posix() for file in folder.listed(path)]
 
 
 def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
