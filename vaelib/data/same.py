@@ -116,7 +116,7 @@ def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
 
 
 def _pictures(path: Path) -> Part:
-    return folder.pictures(path / "test" if folder.split_in(path) else path, [], new=True)
+    return folder.pictures(path / "test" if folder.split_in(path) else path, [], [], new=True)
 
 
 def _array(path: Path) -> tuple[np.ndarray, list[str] | None]:
@@ -163,14 +163,15 @@ def _converted(rows: np.ndarray, layout: Layout, kind: Kind, where: str) -> np.n
     if kind == "numbers":
         return _as_numbers(rows, layout, where)
     if kind == "pixels":
-        if rows.dtype.kind == "f" or _range(rows)[0] < 0 or _range(rows)[1] > 255:
+        low, high = _range(rows)
+        if rows.dtype.kind == "f" or low < 0 or high > 255:
             raise BadType(
                 f"{where}: expected pixels, uint8 from 0 to 255, got {_got(rows)}; of grey values "
                 f"x in [0, 1], (255 * x).round() as uint8 makes them"
             )
         return np.ascontiguousarray(rows, np.uint8)
     seen = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
-    if seen.size and not ((seen >= 0).all() and (seen == np.floor(seen)).all()):
+    if not ((seen >= 0) & (seen < 2**63) & (seen == np.floor(seen))).all():
         raise BadValue(
             f"{where}: expected counts, whole numbers from 0 on, got {_got(rows)}; train on "
             f"numbers if these are to be scored"
@@ -192,7 +193,9 @@ def _as_numbers(rows: np.ndarray, layout: Layout, where: str) -> np.ndarray:
 
 
 def _range(rows: np.ndarray) -> tuple[float, float]:
-    return (np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)) if rows.size else (0, 0)
+    if not rows.size:
+        return 0.0, 0.0
+    return float(np.fmin.reduce(rows, None)), float(np.fmax.reduce(rows, None))
 
 
 def _got(rows: np.ndarray) -> str:

@@ -118,7 +118,9 @@ def _require_numbers(found: Survey, layout: Layout, where: str) -> None:
 def _rounded(found: Survey, layout: Layout) -> list[str]:
     """A sentence if rounding to single precision takes more than noise does."""
     spread = found.high - found.low
-    coarse = found.rounding > 1e-4 * spread
+    if not isinstance(layout, Columns):  # all values of pictures have one unit
+        spread = np.full_like(spread, np.fmax.reduce(found.high) - np.fmin.reduce(found.low))
+    coarse = (found.rounding > 1e-4 * spread) & (spread > 0)
     if not coarse.any():
         return []
     return [
