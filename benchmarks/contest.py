@@ -58,7 +58,7 @@ def fit(precision: str, compiled: bool | str) -> Contender:
             precision=precision,
             compiled=compiled,
             schedule=train.constant,
-            callbacks=[lambda _: after_epoch()],
+            callbacks=[lambda *_: after_epoch()],
             **rest,
         )
 

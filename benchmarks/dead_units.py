@@ -142,7 +142,7 @@ def remedy_point(*, cause: str, remedy: str, seed: int) -> dict:
     x = model.likelihood.prepare(test, generator=torch.Generator().manual_seed(1000))
     kl = []
 
-    def look(_: train.Epoch) -> None:
+    def look(_: train.Epoch, __: VAE) -> None:
         found = evaluate.elbo(model, x, generator=torch.Generator().manual_seed(seed))
         kl.append(round(found.kl, 3))
 

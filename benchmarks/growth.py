@@ -44,7 +44,7 @@ def growth(
                 epochs=2,
                 batch_size=point["batch"],
                 generator=torch.Generator(device).manual_seed(number),
-                callbacks=[lambda _, watch=watch: watch.lap()],
+                callbacks=[lambda *_, watch=watch: watch.lap()],
                 progress=False,
             )
             point["seconds"].append(watch.laps[1])

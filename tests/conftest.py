@@ -32,6 +32,7 @@ OF_THE_CPU = {
     "test_grading": "notebooks run on a CPU",
     "test_learner": "it reads files",
     "test_main": "commands have a --device of their own, and run in processes of their own",
+    "test_nets.py::test_the_weights_of_a_seed": "another device draws other numbers",
     "test_notebooks": "notebooks run on a CPU",
     "test_oracles": "oracles are NumPy",
     "test_packaging": "it reads files",

@@ -20,7 +20,7 @@ from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import Likelihood
 from vaelib.prior import Components, Fixed, Mixture, Prior, VampPrior
 from vaelib.train import Trainer
-from vaelib.train.images import Images
+from vaelib.train.feed import Feed
 from vaelib.vae import IWAE, VAE, Autoencoder, HierarchicalPrior, TwoLayerVAE
 
 DEVICE = "stand_in"
@@ -97,11 +97,11 @@ def problem(model):
         move(model, DEVICE)
         size = getattr(model.encoder, "pixels", 6)
         pixels = torch.empty(9, size, dtype=torch.uint8, device=DEVICE)
-        images = Images(model, pixels, model.likelihood.prepare)
+        feed = Feed(model, pixels, model.likelihood.prepare)
         rows = torch.arange(5, device=DEVICE)
         try:
             optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
-            loss = Trainer(model, optimizer, prepare=images.draw, clip=1.0).step(rows)
+            loss = Trainer(model, optimizer, prepare=feed.draw, clip=1.0).step(rows)
             made = [loss, *(p.grad for p in model.parameters() if p.requires_grad)]
             assert {t.device.type for t in made} == {DEVICE}
         except RuntimeError as error:

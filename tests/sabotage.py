@@ -438,7 +438,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: grey pixels pass for binary ones",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap("support = constraints.boolean", "support = constraints.unit_interval"),
         unit("vae"),
         "test_bad_data_is_refused",
@@ -584,10 +584,31 @@ BUGS = [
     ),
     Bug(
         "evaluate: the parts' modes forgotten",
-        "vaelib/nets.py",
+        "vaelib/nets/modules.py",
         swap("module.training = training", "module.training = modes[0][1]"),
         unit("evaluate::test_every_part_gets_its_own_mode_back"),
         "test_every_part_gets_its_own_mode_back",
+    ),
+    Bug(
+        "nets: channels and levels mixed up",
+        "vaelib/nets/conv.py",
+        swap("(-1, self.levels)).movedim(2, -1)", "(self.levels, -1)).movedim(1, -1)"),
+        unit("nets::test_the_numbers_of_a_value_stand_side_by_side"),
+        "test_the_numbers_of_a_value_stand_side_by_side",
+    ),
+    Bug(
+        "nets: an odd side's last row has no number of its own",
+        "vaelib/nets/conv.py",
+        swap("(after.height % 2, after.width % 2)", "(0, 0)"),
+        unit("nets::test_every_value_of_a_picture_of_any_shape_counts"),
+        "assert torch.Size",
+    ),
+    Bug(
+        "nets: a decoder that ignores its condition",
+        "vaelib/nets/conv.py",
+        swap("joined(self, z, c)", "joined(self, z, None if c is None else 0 * c)"),
+        unit("nets::test_a_condition_is_heard"),
+        "test_a_condition_is_heard",
     ),
     Bug(
         "prior: a fixed one is no part of the model",
@@ -780,7 +801,7 @@ BUGS = [
     ),
     Bug(
         "likelihood: squares of distances that cancel",
-        "vaelib/likelihood.py",
+        "vaelib/likelihood/pictures.py",
         swap('raw.dtype if raw.device.type == "mps" else torch.float64', "raw.dtype"),
         unit("likelihood::test_all_pairs_in_single_precision"),
         "test_all_pairs_in_single_precision.Gaussian",
@@ -827,9 +848,9 @@ BUGS = [
         "test_a_shared_network",
     ),
     Bug(
-        "cli: --quiet hides that colour became grey",
-        "vaelib/data/own.py",
-        swap('changes.append("colour', 'bool("colour'),
+        "cli: --quiet hides that inks became light",
+        "vaelib/data/folder.py",
+        swap('changes.append("inks', 'bool("inks'),
         unit("main::test_quiet_does_not_hide_what_was_done_to_the_images"),
         "test_quiet_does_not_hide",
     ),
@@ -936,7 +957,7 @@ BUGS = [
     ),
     Bug(
         "train: validation wakes a part that was in eval()",
-        "vaelib/nets.py",
+        "vaelib/nets/modules.py",
         swap("module.training = training", "module.training = True"),
         unit("train::test_a_part_that_is_in_eval_stays_so"),
         "test_a_part_that_is_in_eval",
@@ -959,8 +980,8 @@ BUGS = [
         "data: the last tenth is held out",
         "vaelib/data/own.py",
         swap(
-            "np.random.RandomState(0).permutation(len(values)) < held_out",
-            "np.arange(len(values)) >= len(values) - held_out",
+            "np.random.RandomState(0).permutation(n) < held_out",
+            "np.arange(n) >= n - held_out",
         ),
         unit("data_own::test_a_tenth_of_sorted_images_has_some_of_each_class"),
         "test_a_tenth_of_sorted_images",
@@ -1127,7 +1148,7 @@ BUGS = [
     ),
     Bug(
         "data: test images in the training set",
-        "vaelib/data/__init__.py",
+        "vaelib/data/named.py",
         swap("return Images(images[:8000]", "return Images(images[:9000]"),
         unit("data"),
         "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",

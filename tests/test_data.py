@@ -12,6 +12,7 @@ import torch
 
 from vaelib import course, data
 from vaelib.course import recordings
+from vaelib.data import named
 
 IMAGES = "01a649acf97bc53c9bbc1a378d3087f5a8f67ccf25746dab384bcbe11feed658"
 LABELS = "e72996c710bf1af21bb8a23cdd1d782224270379d3bccd54d66aa2c07de97e75"
@@ -91,27 +92,27 @@ def small(tmp_path, monkeypatch):
     arrays = [np.arange(n * 4, dtype=np.uint8).reshape(n, 2, 2) for n in (3, 2)]
     labels = [np.arange(n, dtype=np.uint8) for n in (3, 2)]
     contents = [idx(a) for a in (arrays[0], labels[0], arrays[1], labels[1])]
-    source = data._Source(
+    source = named._Source(
         "small", "http://localhost/", tuple(hashlib.sha256(c).hexdigest() for c in contents)
     )
     folder = tmp_path / "given"
     folder.mkdir()
-    for file, content in zip(data._FILES, contents, strict=True):
+    for file, content in zip(named._FILES, contents, strict=True):
         (folder / f"{file}.gz").write_bytes(gzip.compress(content))
     monkeypatch.setenv("VAELIB_DATA", str(folder))
-    monkeypatch.setattr(data, "_DEBIAN", tmp_path / "debian")
-    monkeypatch.setattr(data, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(named, "_DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(named, "_cache", lambda: tmp_path / "cache")
     return source, folder, contents
 
 
 def test_files_are_found_plain_and_compressed(small):
     source, folder, contents = small
-    images = data._load(source)
+    images = named._load(source)
     assert images.train.tolist() == np.arange(12).reshape(3, 4).tolist()
     assert images.test_labels.tolist() == [0, 1]
     (folder / "train-images-idx3-ubyte.gz").unlink()
     (folder / "train-images-idx3-ubyte").write_bytes(contents[0])
-    assert data._load(source).train.shape == (3, 4)
+    assert named._load(source).train.shape == (3, 4)
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated", "half-written", "not gzip"])
@@ -129,7 +130,7 @@ def test_a_damaged_file_is_refused_by_name(small, damage):
     )
     expected = f"{re.escape(str(path))}: .*SHA-256 {source.sha256[2]}, got .*replace or delete it"
     with pytest.raises(ValueError, match=expected):
-        data._load(source)
+        named._load(source)
 
 
 def fake_download(monkeypatch, answer):
@@ -144,14 +145,14 @@ def fake_download(monkeypatch, answer):
 
 def test_a_download_is_verified_and_cached(small, monkeypatch, tmp_path):
     source, _, contents = small
-    by_name = dict(zip(data._FILES, contents, strict=True))
+    by_name = dict(zip(named._FILES, contents, strict=True))
     monkeypatch.delenv("VAELIB_DATA")
     fake_download(monkeypatch, lambda url: gzip.compress(by_name[url.split("/")[-1][:-3]]))
-    assert data._load(source).train.shape == (3, 4)
+    assert named._load(source).train.shape == (3, 4)
     cached = sorted(p.name for p in (tmp_path / "cache" / "small").iterdir())
-    assert cached == sorted(f"{file}.gz" for file in data._FILES)
+    assert cached == sorted(f"{file}.gz" for file in named._FILES)
     fake_download(monkeypatch, lambda _: pytest.fail("downloaded what is in the cache"))
-    assert data._load(source).test.shape == (2, 4)
+    assert named._load(source).test.shape == (2, 4)
 
 
 @pytest.mark.parametrize("answer", [b"", b"<html>login</html>", gzip.compress(b"other")[:-4]])
@@ -160,7 +161,7 @@ def test_a_bad_download_leaves_nothing_behind(small, monkeypatch, tmp_path, answ
     monkeypatch.delenv("VAELIB_DATA")
     fake_download(monkeypatch, lambda _: answer)
     with pytest.raises(ValueError, match=r"train-images.*SHA-256.*it was discarded"):
-        data._load(source)
+        named._load(source)
     assert list(tmp_path.glob("cache/small/*")) == []
 
 
@@ -175,7 +176,7 @@ def test_an_interrupted_download_leaves_nothing_behind(small, monkeypatch, tmp_p
 
     monkeypatch.setattr("pooch.retrieve", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        data._load(source)
+        named._load(source)
     assert list(tmp_path.glob("cache/small/*")) == []
 
 
@@ -183,7 +184,7 @@ def test_without_a_network_the_error_says_where_it_looked(small, monkeypatch):
     source, *_ = small
     monkeypatch.delenv("VAELIB_DATA")
     with pytest.raises(ConnectionError, match=r"small: expected it in \$VAELIB_DATA.*set VAELIB"):
-        data._load(source)
+        named._load(source)
 
 
 def test_a_record_is_read_as_it_is(monkeypatch, tmp_path):

@@ -139,7 +139,7 @@ class StopError(Exception):
     pass
 
 
-def stop(line):
+def stop(line, model):
     if line.epoch == 2:
         raise StopError
 

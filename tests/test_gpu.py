@@ -20,7 +20,7 @@ class StopError(Exception):
     pass
 
 
-def stop_after_two(line):
+def stop_after_two(line, model):
     if line.epoch == 2:
         raise StopError
 

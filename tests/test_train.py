@@ -338,7 +338,9 @@ def test_clip_bounds_the_length_of_a_gradient_and_keeps_its_direction(pixels):
 def test_callbacks_hear_each_epoch_and_may_end_the_training(pixels):
     heard = []
     how = {"epochs": 9, "progress": False}
-    history = train.fit(Mean(6), pixels, callbacks=[heard.append, lambda e: e.epoch == 3], **how)
+    history = train.fit(
+        Mean(6), pixels, callbacks=[lambda e, _: heard.append(e), lambda e, _: e.epoch == 3], **how
+    )
     assert heard == history
     assert [line.epoch for line in history] == [1, 2, 3]
 
@@ -375,8 +377,12 @@ def test_in_bfloat16_the_networks_compute_and_the_elbo_is_in_float32(
     """
     monkeypatch.setattr("vaelib.train.step._has_bfloat16", lambda _: True)
     model, seen = small_vae(), {}
-    model.encoder.register_forward_hook(lambda m, i, o: seen.update(loc=o[0], logvar=o[1]))
-    model.decoder.register_forward_hook(lambda m, i, o: seen.update(logits=o, z=i[0]))
+
+    def see(module, **what):  # while it learns; what is measured afterwards is in float32
+        seen.update(what if module.training else {})
+
+    model.encoder.register_forward_hook(lambda m, i, o: see(m, loc=o[0], logvar=o[1]))
+    model.decoder.register_forward_hook(lambda m, i, o: see(m, logits=o, z=i[0]))
     model.register_forward_hook(lambda m, i, o: seen.update(x=i[0], eps=i[1], loss=o))
     how = {"batch_size": 50, "precision": "bfloat16", "generator": seed(), "progress": False}
     train.fit(model, pixels, epochs=1, **how)
@@ -499,13 +505,19 @@ REAL = [
     (torch.ones(1), TypeError, "as a number > 0, got tensor"),
 ]
 IMAGES = [
-    ([[0] * 6] * 5, TypeError, "to be a torch tensor or a NumPy array, got list"),
-    (np.zeros((5, 6)), TypeError, "as uint8 .* got float64"),
+    ([[0] * 6] * 5, TypeError, "a batch as rows .*got .'int', 'int', 'int'"),
+    (np.zeros((5, 6), complex), TypeError, "floating-point or whole numbers, got complex128"),
     (np.zeros((0, 6), np.uint8), ValueError, r"n > 0, got \(0, 6\)"),
-    (torch.zeros(5, 6), TypeError, "as uint8 .* got torch.float32"),
     (torch.zeros(0, 6, dtype=torch.uint8), ValueError, r"n > 0, got \(0, 6\)"),
     (torch.zeros(5, 0, dtype=torch.uint8), ValueError, r"n > 0, got \(5, 0\)"),
     (torch.zeros(6, dtype=torch.uint8), ValueError, r"got \(6,\)"),
+]
+LABELS = [
+    ([0] * 50, TypeError, r"labels as a torch tensor or a NumPy array, got \[0, 0"),
+    (torch.zeros(49).long(), ValueError, "labels with one for each of 50 rows, got 49"),
+    (torch.zeros(50), ValueError, r"whole numbers \[n\] or as a condition \[n, k\], got torch.fl"),
+    (torch.zeros(50, 1).long(), ValueError, r"whole numbers of shape \[n\], got .* \(50, 1\)"),
+    (-torch.ones(50).long(), ValueError, "labels from 0 to …, got -1 to -1"),
 ]
 SWITCH = [(1, TypeError, "True or False, got int"), ("no", TypeError, "True or False, got str")]
 
@@ -527,10 +539,27 @@ REFUSED = {
             r"1 parameters, none .*requires_grad_\(\) thaws",
         ),
     ],
-    "pixels": IMAGES,
+    "rows": IMAGES,
     "epochs": whole(1, (0, ValueError, "epochs ≥ 1, got 0"), (None, TypeError, "got None")),
     "batch_size": whole(1, (0, ValueError, "batch_size ≥ 1")),
     "lr": [*REAL, (math.inf, ValueError, "lr > 0 .*, got inf"), (None, TypeError, "got None")],
+    "labels": LABELS,
+    "optimizer": [
+        (3, TypeError, "optimizer as a class of torch.optim, or a function .*, got 3"),
+        (
+            torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0),
+            TypeError,
+            r"got an optimizer that is made; give SGD, or functools.partial\(SGD",
+        ),
+        (lambda parameters, lr: parameters, TypeError, "that steps once for a gradient, got list"),
+        (torch.optim.LBFGS, TypeError, "got LBFGS which computes the loss several times"),
+        (
+            lambda parameters, lr: torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr),
+            ValueError,
+            "it lacks mean; freeze",
+        ),
+    ],
+    "validation_labels": [(torch.zeros(5).long(), ValueError, "validation_labels need validat")],
     "schedule": [
         (None, TypeError, "schedule as a function of a share, got None"),
         ("cosine", TypeError, "got 'cosine'"),
@@ -552,7 +581,7 @@ REFUSED = {
     "compile": [("max", ValueError, "'cuda-graph'.*got 'max'")],
     "validation": [
         *IMAGES,
-        (torch.zeros(5, 7, dtype=torch.uint8), ValueError, "validation with 6 pixels .* got 7"),
+        (torch.zeros(5, 7, dtype=torch.uint8), ValueError, "validation with 6 values .* got 7"),
     ],
     "patience": whole(
         1,
@@ -585,10 +614,10 @@ REFUSED = {
 @pytest.mark.usefixtures("plain_errors")
 def test_bad_requests_are_refused_before_the_first_step(pixels, name, value, error, message):
     model = value if name == "model" else Mean(6)
-    arguments = {"pixels": pixels, "epochs": 2, "progress": False} | {name: value}
+    arguments = {"rows": pixels, "epochs": 2, "progress": False} | {name: value}
     arguments.pop("model", None)
     with pytest.raises(error, match=message):
-        train.fit(model, arguments.pop("pixels"), **arguments)
+        train.fit(model, arguments.pop("rows"), **arguments)
     assert not getattr(model, "seen", None)
 
 

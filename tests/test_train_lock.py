@@ -84,7 +84,7 @@ def test_two_that_save_at_once_leave_whole_files(tmp_path):
 def test_a_second_run_is_refused_and_changes_nothing(tmp_path):
     refused = []
 
-    def callback(line):
+    def callback(line, model):
         before = (tmp_path / checkpoint.NAME).read_bytes() if line.epoch == 2 else None
         refused.append(elsewhere(lambda: run(tmp_path, resume=True)))
         assert line.epoch == 1 or (tmp_path / checkpoint.NAME).read_bytes() == before

@@ -62,7 +62,7 @@ class StopError(Exception):
 def stopper(count):
     """A callback that breaks a run off after some epochs, as Ctrl-C would."""
 
-    def callback(line):
+    def callback(line, model):
         if line.epoch == count:
             raise StopError
 
@@ -159,7 +159,7 @@ def test_an_array_is_read_by_rows_and_trains_as_a_tensor_does(pixels, tmp_path):
             strict=True,
         )
         assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[1])
-        assert ours["config"]["pixels"]
+        assert ours["config"]["rows"]
 
 
 def test_a_folder_with_a_checkpoint_is_not_overwritten(pixels, tmp_path):
@@ -171,7 +171,7 @@ def test_a_folder_with_a_checkpoint_is_not_overwritten(pixels, tmp_path):
 def test_history_is_a_table(pixels, tmp_path):
     _, history = run(pixels, tmp_path, validation=pixels[:9])
     rows = [line.split(",") for line in (tmp_path / "history.csv").read_text().splitlines()]
-    assert rows[0] == ["epoch", "loss", "seconds", "validation"]
+    assert rows[0] == list(train.Epoch._fields)
     assert [tuple(map(float, row)) for row in rows[1:]] == [tuple(line) for line in history]
 
 
@@ -524,7 +524,7 @@ def test_other_data_are_noticed(pixels, tmp_path):
     run(pixels, tmp_path)
     other = pixels.clone()
     other[3, 2] ^= 1
-    with pytest.raises(CheckpointError, match="its pixels is"):
+    with pytest.raises(CheckpointError, match="its rows is"):
         run(other, tmp_path, resume=True)
 
 

@@ -349,8 +349,10 @@ def test_pictures_are_not_cut_by_a_team():
     team.size, team.rank = 2, 1
     flat, noise = torch.rand(5, 6), torch.rand(3, 5, 2)
     assert [t.shape for t in team.share([flat, noise])] == [(2, 6), (3, 2, 2)]
+    *_, labels = team.share([flat, noise, torch.arange(5)])
+    assert labels.tolist() == [1, 3]
     as_many_as_lines = torch.rand(4, 4, 4)
-    for batch in ([torch.rand(5, 4, 4)], [as_many_as_lines], [flat, torch.rand(5)]):
+    for batch in ([torch.rand(5, 4, 4)], [as_many_as_lines], [flat, torch.rand(4)]):
         with pytest.raises(ValueError, match=r"got \[\(\d, .*\]; flatten pictures"):
             team.share(batch)
 

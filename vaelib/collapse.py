@@ -26,6 +26,7 @@ from vaelib.posterior import Posterior
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
 from vaelib.vae import VAE
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["FreeBits", "Symptoms", "cause", "free_bits", "kl_of_units", "symptoms"]
 
@@ -94,7 +95,7 @@ class FreeBits(VAE):
     `~vaelib.vae.VAE.elbo` are those of a VAE.
 
     Args:
-        encoder, decoder, likelihood, prior, posterior, beta: see `~vaelib.vae.VAE`.
+        encoder, decoder, likelihood, prior, posterior, beta, condition: see `~vaelib.vae.VAE`.
         floor: λ, nats of each unit, at least 0; with 0 it is a VAE.
 
     Raises:
@@ -117,9 +118,16 @@ class FreeBits(VAE):
         prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
         posterior: Posterior | None = None,
         beta: float = 1.0,
+        condition: int = 0,
     ) -> None:
         super().__init__(
-            encoder, decoder, likelihood=likelihood, prior=prior, posterior=posterior, beta=beta
+            encoder,
+            decoder,
+            likelihood=likelihood,
+            prior=prior,
+            posterior=posterior,
+            beta=beta,
+            condition=condition,
         )
         require_number("FreeBits", "floor", floor, least=0.0)
         if type(self.prior) is not DiagonalNormal:
@@ -133,11 +141,12 @@ class FreeBits(VAE):
         self,
         x: Tensor,
         eps: Tensor | None = None,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """The loss, in nats per datum."""
+        c = coded(self, c, x, len(x), read=False)
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         raw = self.raw(x, c)

@@ -1,28 +1,19 @@
-"""Data: 10,000 bundled MNIST digits, MNIST, Fashion-MNIST, your own, and binarization by name.
+"""Data: 10,000 bundled MNIST digits, MNIST, Fashion-MNIST, and your own, of any of seven kinds.
 
-Images are ``uint8`` tensors ``[n, pixel]`` with values 0 to 255, one row per image (784 pixels but
-for your own, see `own`); they become numbers that a likelihood can take (0 or 1, or grey in [0, 1])
-in `binarize` and nowhere else.
+Data are rows ``[n, values]``, with a `Layout` that says what a row is: a picture, or a line of a
+table. Their type says what the values are (`kind`): pixels from 0 to 255, numbers, or counts. They
+become what a model takes in its likelihood (`vaelib.likelihood.Likelihood.prepare`) and nowhere
+else. `own` reads data to train on, `same` those that a trained model is shown, and `examples` makes
+some whose causes are known.
 """
 
-import gzip
-import hashlib
-import os
-import tempfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal, NamedTuple, get_args
-
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
-
-from vaelib import files
-from vaelib.arguments import BadValue
+from vaelib.data import examples
+from vaelib.data.binarize import Binarization, binarize
 from vaelib.data.dataset import Columns, Dataset, Kind, Layout, Pictures, kind
-from vaelib.data.own import OwnImages, own
+from vaelib.data.named import Images, digits, fashion_mnist, mnist
+from vaelib.data.own import own
+from vaelib.data.rows import Rows
+from vaelib.data.same import labels_of, same
 
 __all__ = [
     "Binarization",
@@ -31,235 +22,15 @@ __all__ = [
     "Images",
     "Kind",
     "Layout",
-    "OwnImages",
     "Pictures",
+    "Rows",
     "binarize",
     "digits",
+    "examples",
     "fashion_mnist",
     "kind",
+    "labels_of",
     "mnist",
     "own",
+    "same",
 ]
-
-Binarization = Literal["dynamic", "threshold", "none"]
-_PACKAGE = Path(__file__).parent.parent
-
-
-class Images(NamedTuple):
-    """A data set with its fixed split. Images ``uint8 [n, 784]``, labels ``uint8 [n]``."""
-
-    train: Tensor
-    train_labels: Tensor
-    test: Tensor
-    test_labels: Tensor
-
-
-def digits() -> Images:
-    """10,000 MNIST digits that ship with the package: 8,000 to train on, 2,000 held out.
-
-    They are the first 10,000 images of MNIST's *training* set, in an order that was shuffled once;
-    none is in MNIST's official test set. MNIST is by Y. LeCun, C. Cortes and C. Burges and stands
-    under CC BY-SA 3.0 (see NOTICE).
-
-    >>> digits().train.shape, digits().test.shape
-    (torch.Size([8000, 784]), torch.Size([2000, 784]))
-    """
-    with np.load(_PACKAGE / "digits.npz") as archive:
-        images = torch.from_numpy(archive["images"]).flatten(1)
-        labels = torch.from_numpy(archive["labels"])
-    return Images(images[:8000], labels[:8000], images[8000:], labels[8000:])
-
-
-def binarize(
-    pixels: UInt8[Tensor, "*batch pixel"],
-    how: Binarization = "dynamic",
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, "*batch pixel"]:
-    """Turn ``uint8`` pixels v into the float32 values that a likelihood takes.
-
-    Args:
-        pixels: values 0 to 255, shape ``[*batch, pixel]``, dtype ``uint8``.
-        how: ``"dynamic"`` draws each pixel as 1 with probability v / 255, afresh at each call and
-            exactly, since an integer drawn uniformly from 0 … 254 is below v with that
-            probability; ``"threshold"`` gives 1 where v > 127; ``"none"`` gives v / 255, for which
-            a Bernoulli likelihood is wrong (see `vaelib.likelihood.ContinuousBernoulli`).
-        generator: source of the randomness of ``"dynamic"``, on the device of ``pixels``.
-
-    Returns:
-        Shape of ``pixels``, float32, values in {0, 1}, or in [0, 1] for ``"none"``.
-
-    Raises:
-        TypeError: if the pixels are not ``uint8``.
-        ValueError: if there are none, or ``how`` is not one of the three names.
-
-    References:
-        Salakhutdinov and Murray, On the Quantitative Analysis of Deep Belief Networks (2008), for
-        dynamic binarization.
-
-    >>> binarize(torch.tensor([[0, 127, 128, 255]], dtype=torch.uint8), "threshold")
-    tensor([[0., 0., 1., 1.]])
-    """
-    if pixels.dtype != torch.uint8:
-        raise TypeError(
-            f"binarize: expected uint8 pixels from 0 to 255, got {pixels.dtype}; grey values in "
-            f"[0, 1] become uint8 by (255 * x).round().to(torch.uint8)"
-        )
-    if pixels.numel() == 0:
-        raise ValueError(f"binarize: expected at least one image, got shape {tuple(pixels.shape)}")
-    match how:
-        case "dynamic":
-            # An integer comparison: a float uniform has 24 bits, and v / 255 needs infinitely many.
-            threshold = torch.empty_like(pixels).random_(0, 255, generator=generator)
-            return (threshold < pixels).float()
-        case "threshold":
-            return (pixels > 127).float()
-        case "none":
-            return pixels.float() / 255
-    raise ValueError(f"binarize: expected how to be one of {get_args(Binarization)}, got {how!r}")
-
-
-_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-
-class _Source(NamedTuple):
-    """Where the four files of a data set are found, and what they must hash to."""
-
-    name: str
-    url: str
-    sha256: tuple[str, ...]  # of the *decompressed* bytes: archives get recompressed on their way
-
-
-_FASHION_MNIST = _Source(
-    "fashion-mnist",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-)
-_MNIST = _Source(
-    "mnist",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-)
-_DEBIAN = Path("/usr/share/datasets")
-
-
-def fashion_mnist() -> Images:
-    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes (H. Xiao et al., MIT).
-
-    The four IDX files (plain or ``.gz``) are looked for in ``$VAELIB_DATA``, in Debian's package
-    ``dataset-fashion-mnist`` and in the cache, and downloaded into the cache otherwise. Each file's
-    decompressed bytes are compared with a known SHA-256, every time.
-
-    Raises:
-        ValueError: if a file is truncated or altered; names the file, both hashes, the remedy.
-        ConnectionError: if a file is not at hand and cannot be downloaded.
-
-    References:
-        Xiao, Rasul and Vollgraf, Fashion-MNIST (arXiv:1708.07747).
-    """
-    return _load(_FASHION_MNIST)
-
-
-def mnist() -> Images:
-    """MNIST: 60,000 training and 10,000 test digits. Found and verified as in `fashion_mnist`.
-
-    Raises:
-        ValueError: if a file is truncated or altered; names the file, both hashes, the remedy.
-        ConnectionError: if a file is not at hand and cannot be downloaded.
-
-    References:
-        LeCun, Cortes and Burges, The MNIST database of handwritten digits (CC BY-SA 3.0).
-    """
-    return _load(_MNIST)
-
-
-def _load(source: _Source) -> Images:
-    """Find, or download, and verify the four files of a data set."""
-    arrays = [
-        _read_idx(_content(source, file, sha256))
-        for file, sha256 in zip(_FILES, source.sha256, strict=True)
-    ]
-    train, train_labels, test, test_labels = (torch.from_numpy(a) for a in arrays)
-    return Images(train.flatten(1), train_labels, test.flatten(1), test_labels)
-
-
-def _content(source: _Source, file: str, sha256: str) -> bytes:
-    """The decompressed bytes of one file, from the first place that has it."""
-    for folder in _places(source):
-        for path in (folder / file, folder / f"{file}.gz"):
-            if path.exists():
-                return _verified(path, sha256, "replace or delete it")
-    return _download(source, file, sha256, _cache() / source.name)
-
-
-def _places(source: _Source) -> Iterator[Path]:
-    """Where a file may be; the cache comes last, for only it and a download need pooch."""
-    if "VAELIB_DATA" in os.environ:
-        yield Path(os.environ["VAELIB_DATA"])
-    yield _DEBIAN / source.name
-    yield _cache() / source.name
-
-
-def _verified(path: Path, sha256: str, remedy: str) -> bytes:
-    """The decompressed bytes of a file on disk, provided that their hash is the known one."""
-    content = path.read_bytes()
-    try:
-        if ".gz" in path.suffixes:
-            content = gzip.decompress(content)
-        got = hashlib.sha256(content).hexdigest()
-    except (EOFError, OSError, zlib.error) as error:
-        got = f"none, since they cannot be decompressed ({error})"
-    if got != sha256:
-        raise BadValue(
-            f"{path}: expected decompressed bytes with SHA-256 {sha256}, got {got}. The file is "
-            f"truncated or altered: {remedy} and call again"
-        )
-    return content
-
-
-def _download(source: _Source, file: str, sha256: str, cache: Path) -> bytes:
-    """Fetch one archive into the cache, where it gets its name only once it is verified."""
-    import pooch  # here, because it costs 100 ms, and the bundled digits need none of it
-
-    url = f"{source.url}{file}.gz"
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            pooch.retrieve(url, known_hash=None, fname=f"{file}.gz", path=Path(folder))
-            fetched = Path(folder) / f"{file}.gz"
-            content = _verified(fetched, sha256, "it was discarded; look at the network")
-            files.replace(cache / f"{file}.gz", fetched.read_bytes())
-    except OSError as error:
-        raise ConnectionError(
-            f"{file} of {source.name}: expected it in $VAELIB_DATA, {_DEBIAN / source.name} or "
-            f"{cache}, found it in none, and could not download {url} ({error}). Put the four IDX "
-            f"files into a folder and set VAELIB_DATA to it"
-        ) from error
-    return content
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("vaelib"))
-
-
-def _read_idx(content: bytes) -> np.ndarray:
-    """An IDX file of unsigned bytes: 2 zero bytes, type 8, the number of axes, their sizes."""
-    axes = content[3]
-    shape = np.frombuffer(content, ">u4", axes, offset=4).astype(int)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()

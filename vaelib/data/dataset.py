@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Columns", "Dataset", "Kind", "Layout", "Pictures", "kind"]
+__all__ = ["Columns", "Dataset", "Kind", "Layout", "Part", "Pictures", "kind"]
 
 Kind = Literal["pixels", "numbers", "counts"]
 
@@ -77,6 +77,17 @@ class Dataset:
     def kind(self) -> Kind:
         """What the values are."""
         return kind(self.train)
+
+
+class Part(NamedTuple):
+    """Rows as a reader found them: their layout, and the name of each one's class, if it has one.
+
+    Rows are an array in memory, or a `vaelib.data.Rows`.
+    """
+
+    rows: Any
+    layout: Layout
+    labels: list[str] | None = None
 
 
 def kind(rows: Any) -> Kind:

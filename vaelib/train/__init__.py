@@ -11,7 +11,7 @@ from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import fit
 from vaelib.train.run import Epoch
-from vaelib.train.schedule import constant, cosine
+from vaelib.train.schedule import constant, cosine, scheduled
 from vaelib.train.team import join
 from vaelib.train.trainer import Trainer
 
@@ -25,4 +25,5 @@ __all__ = [
     "fit",
     "join",
     "load",
+    "scheduled",
 ]

@@ -78,6 +78,11 @@ class Batches:
         self.generator.set_state(now)
         return rest
 
+    def rewind(self) -> None:
+        """Back to the start of the current pass."""
+        self.position = 0
+        self.generator.set_state(self.epoch_start)
+
     def order(self) -> Sequence[Tensor]:
         """The row numbers of all batches of a pass, as the generator draws them now."""
         n, device = len(self.data), self.generator.device
@@ -91,4 +96,5 @@ def read(data: Any, rows: Tensor) -> Tensor:
     """Some rows of a tensor, or of what NumPy's row numbers index."""
     if isinstance(data, Tensor):
         return data[rows]
-    return torch.from_numpy(np.asarray(data[rows.numpy()]))
+    some = data[rows.numpy()]
+    return some if isinstance(some, Tensor) else torch.from_numpy(np.asarray(some))

@@ -4,13 +4,13 @@ import itertools
 
 import torch
 
-from vaelib.train.images import Images
+from vaelib.train.feed import Feed
 from vaelib.train.run import Run
 
 
-def diagnose(run: Run, images: Images, bad: int, lr: float) -> str:
+def diagnose(run: Run, feed: Feed, bad: int, lr: float) -> str:
     """What is not finite in a step of the current epoch, and what to do, in words."""
-    batches, model = run.batches, images.model
+    batches, model = run.batches, feed.model
     where = f"step {bad + 1} of {len(batches)} of epoch {len(run.history) + 1}"
     kept = (
         ""
@@ -23,10 +23,9 @@ def diagnose(run: Run, images: Images, bad: int, lr: float) -> str:
             f"{kept} clip=1.0 stops at that step; try it, and a smaller lr than {lr}"
         )
     generator, device = batches.generator, run.trainer.device
-    generator.set_state(batches.epoch_start)
-    batches.position = 0
-    for batch in itertools.islice(images.feed(batches), bad + 1):
-        drawn = images.draw(batch.to(device), generator=generator)
+    batches.rewind()
+    for batch in itertools.islice(feed.feed(batches), bad + 1):
+        drawn = feed.draw(*(t.to(device) for t in batch), generator=generator)
     with torch.no_grad():
         terms = {**model.named_terms(*drawn), "loss": model(*drawn)}
     broken = {name: t[~t.isfinite()] for name, t in terms.items() if not t.isfinite().all()}

@@ -5,27 +5,30 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vaelib.arguments import BadValue
 from vaelib.data import Binarization
 from vaelib.train import arguments, checkpoint
 from vaelib.train.arguments import positive, require_kind, whole
-from vaelib.train.batches import Batches
 from vaelib.train.diagnosis import diagnose
-from vaelib.train.images import (
-    Images,
-    Pixels,
-    fingerprint,
-    held_out_loss,
-    preparation,
-    require_pixels,
-)
+from vaelib.train.feed import Feed, preparation
 from vaelib.train.lock import hold
+from vaelib.train.measure import Watch, held_out_loss
+from vaelib.train.rows import (
+    are_rows,
+    fingerprint,
+    require_labels,
+    require_rows,
+    require_same_kind,
+)
 from vaelib.train.run import Epoch, Run
-from vaelib.train.schedule import Schedule, cosine, factors
+from vaelib.train.schedule import Schedule, cosine, factors, resolved, scheduled
 from vaelib.train.step import Compile, Precision
 from vaelib.train.team import Team
 from vaelib.train.trainer import Trainer
@@ -38,20 +41,23 @@ class _Steps(Trainer):
 
 def fit(
     model: Model,
-    pixels: Pixels,
+    rows: Any,
     *,
+    labels: Tensor | np.ndarray | None = None,
     epochs: int,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     lr: float = 1e-3,
-    schedule: Schedule = cosine,
+    optimizer: Callable[..., Optimizer] | None = None,
+    schedule: Schedule | scheduled = cosine,
     binarization: Binarization | None = None,
     warmup: int = 0,
     clip: float | None = None,
     precision: Precision = "float32",
     compile: Compile = False,  # noqa: A002
-    validation: Pixels | None = None,
+    validation: Any = None,
+    validation_labels: Tensor | np.ndarray | None = None,
     patience: int | None = None,
-    callbacks: Sequence[Callable[[Epoch], object]] = (),
+    callbacks: Sequence[Callable[[Epoch, Any], object]] = (),
     folder: str | Path | None = None,
     resume: bool = False,
     save_every: int | None = None,
@@ -150,9 +156,12 @@ def fit(
         the warm-up.
     """
     device = arguments.device_of(model)
-    require_pixels(pixels, "pixels")
+    require_rows(rows, "rows")
+    labels = require_labels(labels, rows, getattr(model, "condition", None), "labels")
     epochs = whole("epochs", epochs, 1)
-    batch_size = whole("batch_size", batch_size, 1)
+    if not are_rows(rows):
+        arguments.require_own_batches(batch_size, save_every)
+    batch_size = whole("batch_size", 128 if batch_size is None else batch_size, 1)
     lr = positive("lr", lr, most=sys.float_info.max)
     warmup = whole("warmup", warmup, 0)
     if warmup > epochs:
@@ -171,17 +180,18 @@ def fit(
     require_kind("resume", resume, bool, "True or False")
     require_kind("progress", progress, bool, "True or False")
     if validation is not None:
-        require_pixels(validation, "validation")
-        if validation.shape[1] != pixels.shape[1]:
-            raise BadValue(
-                f"fit: expected validation with {pixels.shape[1]} pixels an image, as pixels has, "
-                f"got {validation.shape[1]}",
-                "validation",
-            )
+        require_rows(validation, "validation")
+        require_same_kind(rows, validation)
+        condition = getattr(model, "condition", None)
+        validation_labels = require_labels(
+            validation_labels, validation, condition, "validation_labels"
+        )
     elif patience is not None:
         raise BadValue(
-            "fit: patience needs validation=, held-out images to be measured on", "patience"
+            "fit: patience needs validation=, held-out rows to be measured on", "patience"
         )
+    elif validation_labels is not None:
+        raise BadValue("fit: validation_labels need validation=", "validation_labels")
     if folder is None and (resume or save_every):
         raise BadValue(
             "fit: resume and save_every need folder=, where the checkpoint lies", "folder"
@@ -190,25 +200,30 @@ def fit(
         generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
     arguments.require_generator(generator, device)
 
-    def placed(data: Pixels) -> Pixels:
-        return data.to(device) if isinstance(data, Tensor) else data
+    def placed(data: Any, its_labels: Tensor | None) -> tuple[Any, Tensor | None]:
+        if not isinstance(data, Tensor):
+            return data, its_labels
+        return data.to(device), None if its_labels is None else its_labels.to(device)
 
-    prepare, prepared = preparation(model.likelihood, pixels, device, binarization)
-    images = Images(model, placed(pixels), prepare)
-    held_out = None if validation is None else Images(model, placed(validation), prepare)
-    batches = Batches(images.pixels, batch_size, generator=generator)
-    size, per_epoch, team = batches.batch_size, len(batches), Team()
-    team.require_rows(size, int(batches.sizes[-1]))
+    prepare, prepared = preparation(model.likelihood, rows, device, binarization)
+    data, its_labels = placed(rows, labels)
+    feed = Feed(model, data, prepare, its_labels)
+    held_out = None
+    if validation is not None:
+        data, its_labels = placed(validation, validation_labels)
+        held_out = Feed(model, data, prepare, its_labels)
+    batches = feed.batches(batch_size, generator)
+    per_epoch, team = len(batches), Team()
+    size = arguments.size_of(batches, team, getattr(model, "condition", None))
+    schedule = resolved(schedule, lr, epochs, per_epoch)
     graph = compile == "cuda-graph"  # it would record a number as it was
+    rate = torch.tensor(lr, dtype=torch.float32, device=device) if graph else lr
+    made, its_name = arguments.optimizer_of(optimizer, model, rate)
+    bases = [lr if group["lr"] is rate else float(group["lr"]) for group in made.param_groups]
     trainer = _Steps(
         model,
-        torch.optim.Adam(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=torch.zeros((), dtype=torch.float32, device=device) if graph else lr,
-            fused=True,
-            capturable=graph,
-        ),
-        prepare=images.draw,
+        made,
+        prepare=feed.draw,
         precision=precision,
         compile=compile,
         clip=clip,
@@ -217,10 +232,12 @@ def fit(
     )
     config = {
         "model": checkpoint.describe(model),
-        "pixels": fingerprint(pixels, folder),
+        "rows": fingerprint(rows, folder),
+        "labels": fingerprint(labels, folder),
         "epochs": epochs,
-        "batch_size": batch_size,
+        "batch_size": batch_size if are_rows(rows) else size,
         "lr": lr,
+        "optimizer": its_name,
         "schedule": factors(schedule, epochs * per_epoch),
         "binarization": prepared,
         "warmup": warmup,
@@ -228,6 +245,7 @@ def fit(
         "precision": precision,
         "compile": compile,
         "validation": fingerprint(validation, folder),
+        "validation_labels": fingerprint(validation_labels, folder),
         "patience": patience,
     }
     with hold(folder, team):
@@ -246,14 +264,19 @@ def fit(
                     f"epochs from there on, {lr * float(schedule(done / epochs)):.3g} at first",
                     stacklevel=2,
                 )
+        else:
+            feed.measure()
 
         def require_finite() -> None:
             bad = (~run.losses[: batches.position or per_epoch].isfinite()).nonzero()
             if len(bad):
-                raise FloatingPointError(diagnose(run, images, int(bad[0]), lr))
+                raise FloatingPointError(diagnose(run, feed, int(bad[0]), lr))
 
         from tqdm.auto import tqdm  # here: it imports IPython where there is one, for 50 ms
 
+        most = math.ceil(size / team.size)
+        n = len(rows) if are_rows(rows) else per_epoch * size
+        watch = Watch(held_out or feed, device, min(1000, max(100, n // 30)), most)
         if not model.training:  # else parts may be in eval(), and stay so
             model.train()
         bar = tqdm(
@@ -265,11 +288,12 @@ def fit(
         try:
             while not run.finished:
                 run.start_clock()
-                for batch in images.feed(batches):
+                for batch in feed.feed(batches):
                     done = len(run.history) * per_epoch + batches.position - 1
                     if done <= warmup * per_epoch > 0:
                         model.warm_up(done / (warmup * per_epoch))
-                    trainer.set_rates([lr * float(schedule(done / (epochs * per_epoch)))])
+                    factor = float(schedule(done / (epochs * per_epoch)))
+                    trainer.set_rates([base * factor for base in bases])
                     run.losses[batches.position - 1] = trainer.step(batch)
                     if save_every and (done + 1) % save_every == 0 and batches.position < per_epoch:
                         require_finite()
@@ -279,14 +303,13 @@ def fit(
                 run.stop_clock()
                 if warmup:
                     model.warm_up(1.0)
-                most = math.ceil(size / team.size)
-                measured = math.nan if held_out is None else held_out_loss(held_out, device, most)
+                loss = math.nan if held_out is None else held_out_loss(held_out, device, most)
                 beyond = len(run.history) >= warmup
-                line = run.end_epoch(measured, patience if beyond else None)
+                line = run.end_epoch(loss, watch(), lr * factor, patience if beyond else None)
                 bar.update()
                 bar.set_postfix(loss=f"{line.loss:.2f}")
                 for callback in callbacks if team.rank == 0 else ():
-                    run.finished |= callback(line) is True
+                    run.finished |= callback(line, model) is True
                 run.finished = team.agree(run.finished)
                 run.save()
         finally:

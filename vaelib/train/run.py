@@ -16,8 +16,12 @@ from vaelib.files import versions as _versions
 from vaelib.train import checkpoint
 from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError
+from vaelib.train.loader import Loader
+from vaelib.train.measure import Measured
 from vaelib.train.schedule import same_schedule
 from vaelib.train.trainer import Trainer
+
+WAS = {"rows": "pixels"}  # what older checkpoints call it
 
 
 class Epoch(NamedTuple):
@@ -27,6 +31,11 @@ class Epoch(NamedTuple):
     loss: float  # mean over the epoch's data, as the model returned it while it was learning
     seconds: float
     validation: float = math.nan  # the loss on the validation data, if there are any
+    # On at most 1,000 rows, of the validation data if there are any, always with the same draw:
+    log_likelihood: float = math.nan  # mean of log p(x | z), in nats
+    kl: float = math.nan  # mean of the KL, in nats; of a model without terms both are NaN
+    active: float = math.nan  # how many units tell data apart
+    lr: float = math.nan  # the learning rate of the last step
 
 
 class Run:
@@ -46,7 +55,11 @@ class Run:
     """
 
     def __init__(
-        self, trainer: Trainer, batches: Batches, config: dict[str, Any], folder: str | Path | None
+        self,
+        trainer: Trainer,
+        batches: Batches | Loader,
+        config: dict[str, Any],
+        folder: str | Path | None,
     ) -> None:
         self.trainer, self.batches, self.config = trainer, batches, config
         self.path = None if folder is None else Path(folder) / checkpoint.NAME
@@ -63,10 +76,13 @@ class Run:
         """The time runs on from ``seconds``."""
         self._start = time.perf_counter() - self.seconds
 
-    def end_epoch(self, validation: float, patience: int | None) -> Epoch:
+    def end_epoch(
+        self, validation: float, measured: Measured, lr: float, patience: int | None
+    ) -> Epoch:
         """Add a line to the history; with patience, look whether it is the best, or the last."""
-        loss = (self.losses.cpu().double() @ self.batches.sizes).item() / len(self.batches.data)
-        line = Epoch(len(self.history) + 1, loss, self.seconds, validation)
+        sizes = self.batches.sizes
+        loss = (self.losses.cpu().double() @ sizes).item() / sizes.sum().item()
+        line = Epoch(len(self.history) + 1, loss, self.seconds, validation, *measured, lr)
         self.history.append(line)
         self.seconds = 0.0
         self.finished = line.epoch == self.config["epochs"]
@@ -91,6 +107,8 @@ class Run:
         position = self.batches.position
         tensors = self.trainer.state() | {f"best.{name}": t for name, t in self.best.items()}
         tensors |= {"epoch_start": self.batches.epoch_start, "losses": self.losses[:position]}
+        if isinstance(self.batches, Loader):
+            tensors |= {f"loader.{name}": t for name, t in self.batches.state().items()}
         about = {
             "config": self.config,
             "history": [_as_json(line) for line in self.history],
@@ -147,6 +165,8 @@ class Run:
             if about["position"] != len(losses) or not 0 <= about["best_epoch"] <= done:
                 raise ValueError("it is at a place that it does not have")
             self.losses[: len(losses)] = losses.to(self.losses.device)
+            if isinstance(self.batches, Loader):
+                self.batches.set_state(checkpoint.part(tensors, "loader."))
             self.trainer.set_state(tensors, path)
         except CheckpointError:
             raise
@@ -171,7 +191,7 @@ class Run:
                 f"another folder"
             )
         for name, mine in self.config.items():
-            its = about["config"].get(name)
+            its = about["config"].get(name, about["config"].get(WAS.get(name, name)))
             if other and name in ("epochs", "schedule"):  # it goes on with a new schedule
                 continue
             if name == "schedule" and same_schedule(str(its), mine):

@@ -53,27 +53,31 @@ class Team:
         """Raise unless each process gets a row of each batch."""
         if min(batch_size, last) < self.size:
             raise BadValue(
-                f"fit: expected at least one image per process in each batch, got {self.size} "
+                f"fit: expected at least one row per process in each batch, got {self.size} "
                 f"processes and a batch of {min(batch_size, last)}; choose another batch_size, so "
                 f"that the last batch of an epoch is large enough",
                 "batch_size",
             )
 
     def share(self, batch: list[Tensor]) -> list[Tensor]:
-        """This process's rows of a batch: of data ``[n, pixel]``, of noise ``[*samples, n, k]``.
+        """This process's rows of a batch: data ``[n, k]``, noise ``[*samples, n, k]``, labels.
 
         Raises:
             ValueError: if a tensor has its rows elsewhere, as pictures ``[n, height, width]`` do.
         """
         if self.size == 1:
             return batch
-        if batch[0].ndim != 2 or any(t.ndim < 2 or t.shape[-2] != len(batch[0]) for t in batch):
+        fits = all(t.ndim and t.shape[max(-2, -t.ndim)] == len(batch[0]) for t in batch)
+        if batch[0].ndim != 2 or not fits:
             raise BadValue(
-                f"several processes share batches by their rows: expected data [n, k] and noise "
-                f"[*samples, n, k], got {[tuple(t.shape) for t in batch]}; flatten pictures, and "
-                f"let the loss give them their shape"
+                f"several processes share batches by their rows: expected data [n, k], noise "
+                f"[*samples, n, k] and labels [n], got {[tuple(t.shape) for t in batch]}; flatten "
+                f"pictures, and let the loss give them their shape"
             )
-        return [t[..., self.rank :: self.size, :] for t in batch]
+        return [
+            t[self.rank :: self.size] if t.ndim == 1 else t[..., self.rank :: self.size, :]
+            for t in batch
+        ]
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """A module whose gradients are the mean over the team's; weights begin as the first's."""

@@ -3,9 +3,9 @@
 `DeepLatentModel` is the model: a prior, and a likelihood whose parameters come from a decoder (θ).
 `VAE` adds an encoder for inference (φ). `Autoencoder` has two networks but no prior, so it is no
 model of x. `IWAE` is a VAE that is trained on the importance-weighted bound, and `TwoLayerVAE` one
-whose z has two layers. The ``forward`` of all but the first is the loss; the one minus sign of a
-bound stands there. `Model` says what each can be asked for; `check_model`
-tries a new one.
+whose z has two layers. With ``condition=k`` each is given one of k labels beside x. The ``forward``
+of all but the first is the loss; the one minus sign of a bound stands there. `Model` says what each
+can be asked for; `check_model` tries a new one.
 
 Chapter: :doc:`/book/vae`.
 """

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from vaelib.arguments import require_network
 from vaelib.likelihood import Likelihood
 from vaelib.recipe import rebuildable
+from vaelib.vae.condition import Condition, coded, require_conditions
 from vaelib.vae.protocol import Model, called, chosen, require_rows
 from vaelib.vae.vae import require_fit
 
@@ -20,15 +21,20 @@ class Autoencoder(Model):
 
     Args:
         encoder: module from ``[batch, pixels]`` to a code ``[batch, latent]``.
-        decoder, likelihood: see `DeepLatentModel`.
+        decoder, likelihood, condition: see `DeepLatentModel`.
 
     Raises:
         TypeError: if a network is none or lacks an attribute.
-        ValueError: if they have different sizes.
+        ValueError: if they have different sizes or conditions.
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, likelihood: Likelihood | None = None
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        likelihood: Likelihood | None = None,
+        condition: int = 0,
     ) -> None:
         super().__init__()
         require_network("Autoencoder", "decoder", decoder, "pixels")
@@ -37,6 +43,12 @@ class Autoencoder(Model):
         self.decoder = decoder
         self.likelihood = chosen(likelihood, "Autoencoder")
         require_fit("Autoencoder", encoder, decoder, self.likelihood)
+        require_conditions("Autoencoder", condition, encoder=encoder, decoder=decoder)
+        self.condition = condition
+
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the networks."""
+        return f"condition={self.condition}" if self.condition else ""
 
     def noise(
         self,
@@ -50,40 +62,48 @@ class Autoencoder(Model):
         return torch.empty(*(() if samples is None else (samples,)), n, 0, device=device)
 
     def encode(
-        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+        self, x: Float[Tensor, "batch pixel"], c: Condition = None
     ) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
         require_rows(x, self.pixels)
+        c = coded(self, c, x, len(x))
         return cast(Tensor, called(self.encoder, self.likelihood.features(x), c))
 
-    def decode(self, z: Float[Tensor, "*batch latent"], c: Tensor | None = None) -> Distribution:
-        """p(x | z)."""
+    def decode(self, z: Float[Tensor, "*batch latent"], c: Condition = None) -> Distribution:
+        """p(x | z), given the labels too where there are any."""
+        c = coded(self, c, z, z.shape[-2] if z.ndim > 1 else 1)
         return self.likelihood(called(self.decoder, z, c))
 
     def log_likelihood(
-        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+        self, x: Float[Tensor, "batch pixel"], c: Condition = None
     ) -> Float[Tensor, " batch"]:
         """log p(x | z) at the code of x, in nats. Not a bound on anything: there is no p(z)."""
         self.require_data(x)
         return self.decode(self.encode(x, c), c).log_prob(x)
 
     def reconstruct(
-        self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None
+        self, x: Float[Tensor, "batch pixel"], c: Condition = None
     ) -> Float[Tensor, "batch pixel"]:
         """The mean of p(x | z) at the code of x, an image to look at."""
         return self.decode(self.encode(x, c), c).mean
 
-    def named_terms(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def named_terms(
+        self,
+        x: Tensor,
+        eps: Tensor,  # noqa: ARG002
+        c: Condition = None,
+    ) -> dict[str, Tensor]:
         """log p(x | z)."""
-        return {"log_likelihood": self.decode(self.encode(x)).log_prob(x)}
+        return {"log_likelihood": self.decode(self.encode(x, c), c).log_prob(x)}
 
     def forward(
         self,
         x: Tensor,
         eps: Tensor | None = None,  # noqa: ARG002
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> Tensor:
         """The loss: minus the mean of log p(x | z) over the batch. It draws nothing."""
+        c = coded(self, c, x, len(x), read=False)
         return -self.decode(self.encode(x, c), c).log_prob(x).mean()

@@ -44,7 +44,8 @@ def check_model(
 
     Args:
         model: with an encoder and a posterior, on the CPU, a dozen latent dimensions at most.
-        x: a few data that the likelihood is for; random pixels, as it prepares them, if None.
+        x: a few data that the likelihood is for; random ones that it is for
+            (`~vaelib.likelihood.Likelihood.example`) if None.
         generator: source of the randomness, on the CPU.
 
     Raises:
@@ -65,8 +66,7 @@ def check_model(
     faults = list(_outside(model))
     model = copy.deepcopy(model).float().eval()
     if x is None:
-        pixels = torch.randint(256, (8, model.pixels), generator=generator).to(torch.uint8)
-        x = model.likelihood.prepare(pixels, generator=generator)
+        x = model.likelihood.example(8, model.pixels, generator=generator)
         if not model.likelihood.support.check(x).all():
             faults.append("likelihood: prepare makes values outside its support")
     x = x[:8].float()

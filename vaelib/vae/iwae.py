@@ -12,6 +12,7 @@ from vaelib.likelihood import Likelihood
 from vaelib.posterior import Posterior
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
+from vaelib.vae.condition import Condition
 from vaelib.vae.vae import VAE
 
 
@@ -39,7 +40,7 @@ class IWAE(VAE):
     $E[\sum_k \tilde w_k \nabla_\theta \log w_k]$ in both.
 
     Args:
-        encoder, decoder, likelihood, prior, posterior: see `VAE`.
+        encoder, decoder, likelihood, prior, posterior, condition: see `VAE`.
         samples: K, at least 1. Each step decodes K times as much.
         doubly_reparameterized: take φ's gradient by the second formula. It decodes twice, because
             the weights must be known before the pass that is differentiated; both passes must
@@ -75,8 +76,16 @@ class IWAE(VAE):
         posterior: Posterior | None = None,
         samples: int = 5,
         doubly_reparameterized: bool = False,
+        condition: int = 0,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood=likelihood, prior=prior, posterior=posterior)
+        super().__init__(
+            encoder,
+            decoder,
+            likelihood=likelihood,
+            prior=prior,
+            posterior=posterior,
+            condition=condition,
+        )
         name = type(self).__name__
         require_sizes(name, samples=samples)
         if not isinstance(doubly_reparameterized, bool):
@@ -94,14 +103,15 @@ class IWAE(VAE):
 
     def extra_repr(self) -> str:
         """What print(model) shows beside the networks."""
-        return f"samples={self.samples}, doubly_reparameterized={self.doubly_reparameterized}"
+        loss = f"samples={self.samples}, doubly_reparameterized={self.doubly_reparameterized}"
+        return f"{loss}, condition={self.condition}" if self.condition else loss
 
     def noise(  # noqa: D102
         self, n: int, *, samples: int | None = None, generator: torch.Generator | None = None
     ) -> Float[Tensor, "samples n noise"]:
         return super().noise(n, samples=samples or self.samples, generator=generator)
 
-    def objective(self, x: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
+    def objective(self, x: Tensor, eps: Tensor, c: Condition = None) -> Tensor:
         """What is maximized, per datum: the bound's estimate from the samples of the noise."""
         raw = self.raw(x, c)
         if not self.doubly_reparameterized:

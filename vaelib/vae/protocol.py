@@ -11,6 +11,7 @@ from vaelib.arguments import BadType, BadValue, shown
 from vaelib.elbo import Terms
 from vaelib.likelihood import Bernoulli, Likelihood
 from vaelib.posterior import Posterior, Raw
+from vaelib.vae.condition import Condition
 
 __all__ = ["Model", "require_model"]
 
@@ -19,12 +20,13 @@ class Model(nn.Module):
     """What `vaelib.train.fit` trains and `vaelib.evaluate` measures; nobody asks for its class.
 
     A model of one's own has `noise`, `forward` and `terms`. What it does not have says so when it
-    is asked for. A condition c, one row for each row of x, stands in all signatures; models whose
-    networks take one argument have none.
+    is asked for. A condition c, a label for each row of x, stands in all signatures; a model with
+    ``condition=0`` is asked without one.
 
     Attributes:
         pixels: size of x.
         latent: size of z.
+        condition: how many labels there are; 0 if x has none.
         likelihood: p(x | z), which prepares data and shows them again.
         posterior: the family of q, if there is one that can be made better for one datum.
         prior: p(z), if there is one.
@@ -32,6 +34,7 @@ class Model(nn.Module):
 
     pixels: int
     latent: int
+    condition: int = 0
     likelihood: Likelihood
 
     @property
@@ -61,7 +64,7 @@ class Model(nn.Module):
         self,
         x: Tensor,
         eps: Tensor | None = None,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -71,13 +74,13 @@ class Model(nn.Module):
             x: data, shape ``[batch, pixels]``; its values are not checked, which would stop a GPU
                 at each step.
             eps: noise as `noise` draws it, of any number of samples; drawn if None.
-            c: a condition, ``[batch, …]``.
+            c: labels, ``int64 [batch]``, of a model with a condition.
             generator: used only when ``eps`` is None.
         """
         raise NotImplementedError
 
     def terms(
-        self, x: Tensor, eps: Tensor | None = None, c: Tensor | None = None, *, exact: bool = True
+        self, x: Tensor, eps: Tensor | None = None, c: Condition = None, *, exact: bool = True
     ) -> Terms:
         """The ELBO's two terms per datum, in nats; with ``exact=False`` the KL at the same z."""
         raise BadType(
@@ -89,7 +92,7 @@ class Model(nn.Module):
         self,
         x: Tensor,
         eps: Tensor,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         raw: Raw | None = None,
     ) -> Float[Tensor, "*samples batch"]:
@@ -102,26 +105,28 @@ class Model(nn.Module):
             f"{type(self).__name__}: has no KL in its loss whose weight could rise; use warmup=0"
         )
 
-    def named_terms(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:
+    def named_terms(self, x: Tensor, eps: Tensor, c: Condition = None) -> dict[str, Tensor]:
         """What may be at fault when the loss is not finite, by name."""
         return {}
 
-    def raw(self, x: Tensor, c: Tensor | None = None) -> Raw:
+    def raw(self, x: Tensor, c: Condition = None) -> Raw:
         """What an encoder says of x, of which the posterior makes q."""
         raise BadType(f"{type(self).__name__}: has no encoder that returns the parameters of a q")
 
     def sample(
-        self, n: int, c: Tensor | None = None, *, generator: torch.Generator | None = None
+        self, n: int, c: Condition = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """n pairs (x, z), without a gradient."""
         raise BadType(f"{type(self).__name__}: has no p(z) to draw from")
 
-    def log_joint_pairs(self, x: Tensor, z: Tensor) -> Float[Tensor, "batch cells"]:
+    def log_joint_pairs(
+        self, x: Tensor, z: Tensor, c: Condition = None
+    ) -> Float[Tensor, "batch cells"]:
         """log p(x, z) of every x with every z, in nats."""
         raise BadType(f"{type(self).__name__}: has no p(z) and so no p(x, z)")
 
     def means(
-        self, x: Tensor, noise: Callable[[], Tensor]
+        self, x: Tensor, noise: Callable[[], Tensor], c: Condition = None
     ) -> Float[Tensor, "samples batch latent"]:
         """Values whose mean over the first axis estimates the mean of q(z | x)."""
         raise BadType(f"{type(self).__name__}: has no q(z | x) whose units could be counted")
@@ -192,7 +197,8 @@ def called(network: nn.Module, given: Tensor, c: Tensor | None) -> Tensor | Raw:
     if c is None:
         said = network(rows)
     else:
-        said = network(rows, c.expand(*shape, *c.shape[1:]).reshape(len(rows), *c.shape[1:]))
+        c = c.expand(*(shape or (1,)), *c.shape[1:])
+        said = network(rows, c.reshape(len(rows), *c.shape[len(shape or (1,)) :]))
     # Networks may compute in bfloat16 (train.fit's precision); densities are not for 8 bits.
     if isinstance(said, Tensor):
         return said.to(given.dtype).reshape(*shape, -1)

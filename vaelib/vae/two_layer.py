@@ -15,6 +15,7 @@ from vaelib.posterior import Diagonal, Raw
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
 from vaelib.reparam import reparameterize
+from vaelib.vae.condition import require_conditions
 from vaelib.vae.iwae import IWAE
 from vaelib.vae.protocol import called
 
@@ -80,6 +81,8 @@ class HierarchicalPrior(Prior):
         return self.lower
 
     def forward(self, c: Tensor | None = None) -> TwoSteps:  # noqa: D102
+        if getattr(self.network, "condition", None) == 0:
+            c = None  # one that was made without a condition is the same for every label
         return TwoSteps(
             DiagonalNormal(self._zeros, self._zeros),
             lambda h2: _normal(self.network, h2, c),
@@ -168,6 +171,8 @@ class TwoLayerVAE(IWAE):
             network with two heads, as an encoder is.
         decoder: from $h_1$ to the raw parameters of the likelihood of x; its ``latent`` is n1.
         likelihood: see `VAE`.
+        condition: see `DeepLatentModel`. Encoder and decoder are given the labels; the top decoder
+            only if it is made with the same condition, and the top encoder not.
         samples: K, at least 1.
 
     Raises:
@@ -201,6 +206,7 @@ class TwoLayerVAE(IWAE):
         *,
         likelihood: Likelihood | None = None,
         samples: int = 1,
+        condition: int = 0,
     ) -> None:
         name = "TwoLayerVAE"
         require_network(name, "decoder", decoder, "latent", "pixels")
@@ -217,6 +223,9 @@ class TwoLayerVAE(IWAE):
             top_encoder__latent=cast(int, top_encoder.latent),
             top_decoder__pixels=getattr(top_decoder, "pixels", None),
         )
+        require_conditions(name, 0, top_encoder=top_encoder)
+        if getattr(top_decoder, "condition", 0):
+            require_conditions(name, condition, top_decoder=top_decoder)
         sizes = {"lower": cast(int, decoder.latent), "upper": cast(int, top_encoder.latent)}
         super().__init__(
             encoder,
@@ -225,11 +234,13 @@ class TwoLayerVAE(IWAE):
             prior=HierarchicalPrior(top_decoder, **sizes),
             posterior=HierarchicalPosterior(top_encoder, **sizes),
             samples=samples,
+            condition=condition,
         )
 
     def extra_repr(self) -> str:
         """What print(model) shows beside the networks."""
-        return f"samples={self.samples}"
+        loss = f"samples={self.samples}"
+        return f"{loss}, condition={self.condition}" if self.condition else loss
 
     @property
     def layers(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from vaelib.likelihood import Likelihood
 from vaelib.posterior import Diagonal, Posterior, Raw
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
+from vaelib.vae.condition import Condition, coded, require_conditions
 from vaelib.vae.model import DeepLatentModel
 from vaelib.vae.protocol import Model, called, require_rows
 
@@ -30,8 +31,9 @@ class VAE(DeepLatentModel, Model):
 
     Args:
         encoder: module from ``[batch, pixels]`` to a pair (loc, logvar), each ``[batch, latent]``,
-            or to as many tensors as the posterior has ``heads``.
-        decoder, likelihood, prior: see `DeepLatentModel`.
+            or to as many tensors as the posterior has ``heads``; with a condition from x and c.
+        decoder, likelihood, prior, condition: see `DeepLatentModel`. With a condition all is given
+            c: $q(z \mid x, c)$, $p(x \mid z, c)$, and the ELBO is a bound on $\log p(x \mid c)$.
         posterior: the family of q; a `~vaelib.posterior.Diagonal` normal if None.
         beta: weight of the KL **in the loss**. Only with 1, the default, is the loss minus an ELBO;
             `elbo` and `terms` do not use it. A finite number of at least 0.
@@ -63,10 +65,12 @@ class VAE(DeepLatentModel, Model):
         prior: DiagonalNormal | MultivariateNormal | Prior | None = None,
         posterior: Posterior | None = None,
         beta: float = 1.0,
+        condition: int = 0,
     ) -> None:
-        super().__init__(decoder, likelihood=likelihood, prior=prior)
+        super().__init__(decoder, likelihood=likelihood, prior=prior, condition=condition)
         name = type(self).__name__
         require_fit(name, encoder, decoder, self.likelihood)
+        require_conditions(name, condition, encoder=encoder)
         require_number(name, "beta", beta, least=0.0)
         self.encoder = encoder
         if posterior is not None and not isinstance(posterior, Posterior):
@@ -80,20 +84,21 @@ class VAE(DeepLatentModel, Model):
 
     def extra_repr(self) -> str:
         """What print(model) shows beside the networks."""
-        return f"beta={self.beta}"
+        return ", ".join(filter(None, (f"beta={self.beta}", super().extra_repr())))
 
     @property
     def posterior(self) -> Posterior:
         """The family of q(z | x)."""
         return _DIAGONAL if self._posterior is None else self._posterior
 
-    def encode(self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None) -> Distribution:
-        """q(z | x), one distribution for each datum."""
+    def encode(self, x: Float[Tensor, "batch pixel"], c: Condition = None) -> Distribution:
+        """q(z | x, c), one distribution for each datum."""
         return self.posterior(*self.raw(x, c))
 
-    def raw(self, x: Float[Tensor, "batch pixel"], c: Tensor | None = None) -> Raw:
+    def raw(self, x: Float[Tensor, "batch pixel"], c: Condition = None) -> Raw:
         """The encoder's outputs, of which `encode` makes q."""
         require_rows(x, self.pixels)
+        c = coded(self, c, x, len(x))
         raw = cast(Raw, called(self.encoder, self.likelihood.features(x), c))
         if len(raw) != self.posterior.heads:
             raise BadValue(
@@ -114,7 +119,7 @@ class VAE(DeepLatentModel, Model):
         self,
         x: Float[Tensor, "batch pixel"],
         eps: Float[Tensor, "*samples batch noise"] | None = None,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         exact: bool = True,
         generator: torch.Generator | None = None,
@@ -132,7 +137,7 @@ class VAE(DeepLatentModel, Model):
             x: data, shape ``[batch, pixels]``, in the likelihood's support.
             eps: standard normal noise, ``[batch, latent]``; drawn from ``generator`` if None. With
                 an axis more in front, the first term has that axis too: one value per sample.
-            c: a condition, ``[batch, …]``.
+            c: labels, ``int64 [batch]``, or one for all, of a model with a condition.
             exact: False estimates the KL in any case, so that the difference of the two is the
                 log-weight of z.
             generator: used only when ``eps`` is None.
@@ -142,9 +147,11 @@ class VAE(DeepLatentModel, Model):
 
         Raises:
             TypeError: if x is not a floating-point tensor.
-            ValueError: if x has the wrong shape, is empty or leaves the likelihood's support.
+            ValueError: if x has the wrong shape, is empty or leaves the likelihood's support; if
+                labels are missing, or do not exist.
         """
         self.require_data(x)
+        c = coded(self, c, x, len(x))
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         return self._terms(x, self.raw(x, c), eps, c, exact=exact)
@@ -153,7 +160,7 @@ class VAE(DeepLatentModel, Model):
         self,
         x: Float[Tensor, "batch pixel"],
         eps: Float[Tensor, "*samples batch noise"] | None = None,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "*samples batch"]:
@@ -164,7 +171,7 @@ class VAE(DeepLatentModel, Model):
         self,
         x: Float[Tensor, "batch pixel"],
         eps: Float[Tensor, "*samples batch noise"],
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         raw: Raw | None = None,
     ) -> Float[Tensor, "*samples batch"]:
@@ -173,15 +180,16 @@ class VAE(DeepLatentModel, Model):
         Args:
             x: data, shape ``[batch, pixels]``; its values are not checked.
             eps: standard normal noise, of any number of samples.
-            c: a condition, ``[batch, …]``.
+            c: labels, as in `terms`.
             raw: the parameters of another q of the same family; the encoder's if None.
         """
         return self._terms(x, self.raw(x, c) if raw is None else raw, eps, c, exact=False).elbo
 
     def means(  # noqa: D102
-        self, x: Tensor, noise: Callable[[], Tensor]
+        self, x: Tensor, noise: Callable[[], Tensor], c: Condition = None
     ) -> Float[Tensor, "samples batch latent"]:
-        return self.posterior.means(self.encode(x), noise)
+        q = self.encode(x) if c is None else self.encode(x, c)  # one's own may take no condition
+        return self.posterior.means(q, noise)
 
     def spread(self) -> Float[Tensor, " latent"]:  # noqa: D102
         return self.prior.variance if self._prior is None else self._prior.spread()
@@ -190,7 +198,7 @@ class VAE(DeepLatentModel, Model):
     def reconstruct(
         self,
         x: Float[Tensor, "batch pixel"],
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch pixel"]:
@@ -203,32 +211,36 @@ class VAE(DeepLatentModel, Model):
         """Set the factor on beta in the loss."""
         self.kl_warmup.fill_(weight)
 
-    def named_terms(self, x: Tensor, eps: Tensor) -> dict[str, Tensor]:  # noqa: D102
-        return self._terms(x, self.raw(x), eps, None)._asdict()
+    def named_terms(  # noqa: D102
+        self, x: Tensor, eps: Tensor, c: Condition = None
+    ) -> dict[str, Tensor]:
+        return self._terms(x, self.raw(x, c), eps, c)._asdict()
 
     def forward(
         self,
         x: Tensor,
         eps: Tensor | None = None,
-        c: Tensor | None = None,
+        c: Condition = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """The loss: minus the mean over the batch of `objective`, in nats per datum.
 
-        It does not read the values of x, which would stop a GPU at each step; `elbo` does.
+        It does not read the values of x and c, which would stop a GPU at each step; `elbo` does.
+        A label that does not exist makes it nan.
         """
+        c = coded(self, c, x, len(x), read=False)
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         return -self.objective(x, eps, c).mean()
 
-    def objective(self, x: Tensor, eps: Tensor, c: Tensor | None = None) -> Tensor:
+    def objective(self, x: Tensor, eps: Tensor, c: Condition = None) -> Tensor:
         """What is maximized, per datum: log p(x | z) - beta KL, the ELBO where beta is 1."""
         log_likelihood, kl = self._terms(x, self.raw(x, c), eps, c)
         return log_likelihood - self.beta * kl * self.kl_warmup
 
     def _terms(
-        self, x: Tensor, raw: Raw, eps: Tensor, c: Tensor | None, *, exact: bool = True
+        self, x: Tensor, raw: Raw, eps: Tensor, c: Condition, *, exact: bool = True
     ) -> Terms:
         size = self.posterior.noise_size(self.latent)
         if eps.shape[-1] != size or eps.shape[-2:-1] != x.shape[:1]:

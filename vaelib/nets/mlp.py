@@ -1,40 +1,18 @@
-"""Encoders and decoders as plain networks. They know no probability.
+"""Networks of linear layers, for rows of any kind: of a table, of pixels, of another layer's z."""
 
-An encoder maps ``[batch, pixels]`` to a pair ``(loc, logvar)``, each ``[batch, latent]``, or to as
-many tensors as another posterior has heads (`vaelib.posterior`); a decoder maps ``[batch, latent]``
-to ``[batch, pixels]``, the raw parameters of a likelihood. What these numbers mean is decided in
-`vaelib.vae`. Any module of yours will do that keeps to this and has the attributes ``pixels`` and
-``latent``.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vaelib.arguments import (
-    BadType,
-    BadValue,
-    require_network,
-    require_number,
-    require_sizes,
-    require_whole,
-    shown,
-)
+from vaelib.arguments import BadType, BadValue, require_sizes, shown
+from vaelib.nets.condition import joined, require_condition, words
+from vaelib.nets.heads import Heads
 from vaelib.recipe import rebuildable
 
-__all__ = [
-    "MLP",
-    "ConvDecoder",
-    "ConvEncoder",
-    "Heads",
-    "LinearEncoder",
-    "MLPDecoder",
-    "MLPEncoder",
-]
+__all__ = ["MLP", "LinearEncoder", "MLPDecoder", "MLPEncoder"]
 
 
 def _require_layers(
@@ -56,18 +34,6 @@ def _require_layers(
             "activation",
         )
     return widths
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout and with fixed batch norms inside; after it, each part's mode as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @rebuildable
@@ -107,45 +73,6 @@ class MLP(nn.Sequential):
 
 
 @rebuildable
-class Heads(nn.Module):
-    """An encoder of features and linear heads on them: loc, logvar, and more. See `MLPEncoder`."""
-
-    def __init__(
-        self,
-        features: nn.Module,
-        *,
-        pixels: int,
-        width: int,
-        latent: int,
-        heads: int = 2,
-        spread: float = 1.0,
-    ) -> None:
-        super().__init__()
-        name = type(self).__name__
-        require_sizes(name, pixels=pixels, latent=latent, width=width)
-        require_whole(name, "heads", heads, least=2)
-        require_number(name, "spread", spread, least=0.0)
-        require_network(name, "features", features)
-        self.pixels, self.latent = pixels, latent
-        self.features = features
-        self.loc = nn.Linear(width, latent)
-        self.logvar = nn.Linear(width, latent)
-        self.heads = heads
-        for number in range(2, heads):
-            self.add_module(f"head{number}", nn.Linear(width, latent))
-        with torch.no_grad():
-            self.loc.weight.mul_(spread)
-
-    def forward(
-        self, x: Float[Tensor, "*batch pixel"]
-    ) -> tuple[Float[Tensor, "*batch latent"], ...]:
-        """The pair (loc, logvar), and what further heads say."""
-        h = self.features(x)
-        more = (self.get_submodule(f"head{number}")(h) for number in range(2, self.heads))
-        return self.loc(h), self.logvar(h), *more
-
-
-@rebuildable
 class MLPEncoder(Heads):
     """x to (loc, logvar) by an MLP.
 
@@ -158,6 +85,7 @@ class MLPEncoder(Heads):
             hundredths from image to image, while z has noise of size 1: at the first steps z tells
             the decoder nothing, and the KL switches many latent dimensions off, often for good.
             With 10 and a dozen dimensions or more, far more of them stay in use.
+        condition: how many numbers c has for a row, 0 for none; the first layer sees them behind x.
 
     >>> encoder = MLPEncoder(784, 2)
     >>> loc, logvar = encoder(torch.zeros(5, 784))
@@ -174,16 +102,24 @@ class MLPEncoder(Heads):
         activation: Callable[[], nn.Module] = nn.SiLU,
         heads: int = 2,
         spread: float = 1.0,
+        condition: int = 0,
     ) -> None:
         name = type(self).__name__
         require_sizes(name, pixels=pixels, latent=latent)
+        require_condition(name, condition)
         hidden = _require_layers(name, hidden, activation)
+        sizes = [pixels + condition, *hidden]
         features = nn.Sequential()
         if hidden:
-            features = nn.Sequential(MLP([pixels, *hidden], activation=activation), activation())
-        width = [pixels, *hidden][-1]
+            features = nn.Sequential(MLP(sizes, activation=activation), activation())
         super().__init__(
-            features, pixels=pixels, width=width, latent=latent, heads=heads, spread=spread
+            features,
+            pixels=pixels,
+            width=sizes[-1],
+            latent=latent,
+            heads=heads,
+            spread=spread,
+            condition=condition,
         )
 
 
@@ -198,6 +134,7 @@ class MLPDecoder(MLP):
             million weights, 0.3 GB in float32.
         hidden: widths of the hidden layers; with none, it is linear.
         activation: between the layers.
+        condition: how many numbers c has for a row, 0 for none; the first layer sees them behind z.
 
     >>> MLPDecoder(2, 784)(torch.zeros(5, 2)).shape
     torch.Size([5, 784])
@@ -211,80 +148,52 @@ class MLPDecoder(MLP):
         levels: int = 1,
         hidden: Sequence[int] = (400, 400),
         activation: Callable[[], nn.Module] = nn.SiLU,
+        condition: int = 0,
     ) -> None:
         require_sizes("MLPDecoder", latent=latent, pixels=pixels, levels=levels)
+        require_condition("MLPDecoder", condition)
         hidden = _require_layers("MLPDecoder", hidden, activation)
-        super().__init__([latent, *hidden, pixels * levels], activation=activation)
-        self.pixels, self.latent = pixels, latent
+        super().__init__([latent + condition, *hidden, pixels * levels], activation=activation)
+        self.pixels, self.latent, self.condition = pixels, latent, condition
+
+    def forward(
+        self,
+        z: Float[Tensor, "*batch latent"],
+        c: Float[Tensor, "*batch condition"] | None = None,
+    ) -> Float[Tensor, "*batch numbers"]:
+        """The raw parameters, those of a pixel side by side."""
+        return super().forward(joined(self, z, c))
+
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the layers."""
+        return words(self.condition)
 
 
 @rebuildable
 class LinearEncoder(nn.Module):
-    """loc is linear in x, and logvar is one vector that does not depend on x.
+    """loc is linear in x, and in c if there is one; logvar is one vector that depends on neither.
 
     With a linear decoder and a Gaussian likelihood this is the linear VAE, whose optimum is known:
     it is probabilistic PCA (Lucas et al. 2019, arXiv:1911.02469).
     """
 
-    def __init__(self, pixels: int, latent: int) -> None:
+    def __init__(self, pixels: int, latent: int, *, condition: int = 0) -> None:
         super().__init__()
         require_sizes("LinearEncoder", pixels=pixels, latent=latent)
-        self.pixels, self.latent = pixels, latent
-        self.loc = nn.Linear(pixels, latent)
+        require_condition("LinearEncoder", condition)
+        self.pixels, self.latent, self.condition = pixels, latent, condition
+        self.loc = nn.Linear(pixels + condition, latent)
         self.logvar = nn.Parameter(torch.zeros(latent))
 
     def forward(
-        self, x: Float[Tensor, "*batch pixel"]
+        self,
+        x: Float[Tensor, "*batch pixel"],
+        c: Float[Tensor, "*batch condition"] | None = None,
     ) -> tuple[Float[Tensor, "*batch latent"], Float[Tensor, "*batch latent"]]:
         """The pair (loc, logvar)."""
-        loc = self.loc(x)
+        loc = self.loc(joined(self, x, c))
         return loc, self.logvar.expand_as(loc)
 
-
-@rebuildable
-class ConvEncoder(Heads):
-    """(loc, logvar) of 28 x 28 images, by two strided convolutions and one hidden layer."""
-
-    def __init__(
-        self,
-        latent: int,
-        *,
-        channels: int = 32,
-        width: int = 256,
-        heads: int = 2,
-        spread: float = 1.0,
-    ) -> None:
-        require_sizes("ConvEncoder", latent=latent, channels=channels, width=width)
-        features = nn.Sequential(
-            nn.Unflatten(-1, (1, 28, 28)),
-            nn.Conv2d(1, channels, 4, stride=2, padding=1),  # 14 x 14
-            nn.ReLU(),
-            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),  # 7 x 7
-            nn.ReLU(),
-            nn.Flatten(-3),
-            nn.Linear(2 * channels * 7 * 7, width),
-            nn.ReLU(),
-        )
-        super().__init__(
-            features, pixels=28 * 28, width=width, latent=latent, heads=heads, spread=spread
-        )
-
-
-@rebuildable
-class ConvDecoder(nn.Sequential):
-    """z to 28 x 28 raw parameters, the mirror image of `ConvEncoder`."""
-
-    def __init__(self, latent: int, *, channels: int = 32, width: int = 256) -> None:
-        require_sizes("ConvDecoder", latent=latent, channels=channels, width=width)
-        super().__init__(
-            nn.Linear(latent, width),
-            nn.ReLU(),
-            nn.Linear(width, 2 * channels * 7 * 7),
-            nn.ReLU(),
-            nn.Unflatten(-1, (2 * channels, 7, 7)),
-            nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1),  # 14 x 14
-            nn.ReLU(),
-            nn.ConvTranspose2d(channels, 1, 4, stride=2, padding=1),  # 28 x 28
-            nn.Flatten(-3),
-        )
-        self.pixels, self.latent = 28 * 28, latent
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the layer."""
+        return words(self.condition)

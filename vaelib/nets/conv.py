@@ -1,0 +1,195 @@
+"""Convolutional networks for pictures of any size from 8 pixels on, and any number of channels.
+
+Each stage halves height and width (rounded down) and doubles the channels, up to four times the
+first, until the shorter side has 7 pixels or fewer: 28 x 28 goes to 14 and 7, 32 x 32 to 16, 8 and
+4, 128 x 128 to 64, 32, 16, 8 and 4. So one hidden layer sees about as many numbers of a large
+picture as of a small one. The decoder goes the same way back.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vaelib.arguments import BadType, BadValue, require_sizes
+from vaelib.nets.condition import joined, require_condition, words
+from vaelib.nets.heads import Heads
+from vaelib.recipe import rebuildable
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+_SHORTEST = 8  # a side of a picture: one stage leaves 4
+_ENOUGH = 7  # pixels of the shorter side at which stages end
+_MOST = 4  # times the first stage's channels
+
+
+class _Stage(NamedTuple):
+    """A picture on its way through a network."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def numbers(self) -> int:
+        return self.channels * self.height * self.width
+
+
+def _stages(where: str, shape: object, channels: int) -> list[_Stage]:
+    """A picture's shape, and after each stage that of what the stage makes of it."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) != 3:
+        raise BadType(
+            f"{where}: expected shape as (channels, height, width), (3, 32, 32) say, got {shape!r}",
+            "shape",
+        )
+    require_sizes(where, **{f"shape[{number}]": side for number, side in enumerate(shape)})
+    stages = [_Stage(*shape)]
+    shorter = min(stages[0].height, stages[0].width)
+    if shorter < _SHORTEST:
+        raise BadValue(
+            f"{where}: expected pictures of at least {_SHORTEST} x {_SHORTEST} pixels, got "
+            f"{stages[0].height} x {stages[0].width}; take MLPEncoder and MLPDecoder",
+            "shape",
+        )
+    while min(stages[-1].height, stages[-1].width) > _ENOUGH:
+        _, height, width = stages[-1]
+        factor = min(2 ** (len(stages) - 1), _MOST)
+        stages.append(_Stage(factor * channels, height // 2, width // 2))
+    return stages
+
+
+@rebuildable
+class ConvEncoder(Heads):
+    """(loc, logvar) of pictures, by strided convolutions and one hidden layer.
+
+    Args:
+        latent: size of z.
+        shape: of a picture: channels, height, width; x has their product of values, in this order.
+            Under `~vaelib.likelihood.Missing`, which adds a mask, twice the channels.
+        channels: of the first stage.
+        width: of the hidden layer.
+        heads, spread: see `MLPEncoder`.
+        condition: how many numbers c has for a row, 0 for none; the first convolution sees each as
+            a channel of its own, which has that value everywhere.
+
+    >>> import torch
+    >>> encoder = ConvEncoder(16, (3, 32, 32))
+    >>> loc, logvar = encoder(torch.zeros(5, 3 * 32 * 32))
+    >>> loc.shape, logvar.shape
+    (torch.Size([5, 16]), torch.Size([5, 16]))
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        shape: Sequence[int] = (1, 28, 28),
+        *,
+        channels: int = 32,
+        width: int = 256,
+        heads: int = 2,
+        spread: float = 1.0,
+        condition: int = 0,
+    ) -> None:
+        require_sizes("ConvEncoder", latent=latent, channels=channels, width=width)
+        require_condition("ConvEncoder", condition)
+        picture, *stages = _stages("ConvEncoder", shape, channels)
+        given = picture._replace(channels=picture.channels + condition)
+        layers: list[nn.Module] = [nn.Unflatten(-1, tuple(given))]
+        for before, after in pairwise([given, *stages]):
+            convolution = nn.Conv2d(before.channels, after.channels, 4, stride=2, padding=1)
+            layers += [convolution, nn.ReLU()]
+        layers += [nn.Flatten(-3), nn.Linear(stages[-1].numbers, width), nn.ReLU()]
+        super().__init__(
+            nn.Sequential(*layers),
+            pixels=picture.numbers,
+            width=width,
+            latent=latent,
+            heads=heads,
+            spread=spread,
+            condition=condition,
+        )
+        self.copies = picture.height * picture.width
+
+
+class _SideBySide(nn.Module):
+    """Maps ``[batch, channels * levels, height, width]`` to rows, the levels of a value together.
+
+    A likelihood reads ``[batch, channels * height * width * levels]``. Of a convolution's channels
+    those of one of the picture's channels are together.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def forward(
+        self, maps: Float[Tensor, "batch maps height width"]
+    ) -> Float[Tensor, "batch numbers"]:
+        return maps.unflatten(1, (-1, self.levels)).movedim(2, -1).flatten(1)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
+
+
+@rebuildable
+class ConvDecoder(nn.Sequential):
+    """z to the raw parameters of one likelihood per value, the mirror image of `ConvEncoder`.
+
+    Args:
+        latent: size of z.
+        shape: of a picture: channels, height, width.
+        levels: numbers for a value, side by side (`vaelib.likelihood.Likelihood.per_pixel`).
+        channels: of the last stage but one, the encoder's first.
+        width: of the hidden layer.
+        condition: how many numbers c has for a row, 0 for none; the first layer sees them behind z.
+
+    >>> import torch
+    >>> ConvDecoder(16, (3, 32, 32), levels=2)(torch.zeros(5, 16)).shape  # 3 * 32 * 32 * 2
+    torch.Size([5, 6144])
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        shape: Sequence[int] = (1, 28, 28),
+        *,
+        levels: int = 1,
+        channels: int = 32,
+        width: int = 256,
+        condition: int = 0,
+    ) -> None:
+        require_sizes("ConvDecoder", latent=latent, levels=levels, channels=channels, width=width)
+        require_condition("ConvDecoder", condition)
+        picture, *stages = _stages("ConvDecoder", shape, channels)
+        first = stages[-1]
+        layers: list[nn.Module] = [
+            nn.Linear(latent + condition, width),
+            nn.ReLU(),
+            nn.Linear(width, first.numbers),
+            nn.ReLU(),
+            nn.Unflatten(-1, tuple(first)),
+        ]
+        last = picture._replace(channels=picture.channels * levels)
+        for before, after in pairwise([*reversed(stages), last]):
+            odd = (after.height % 2, after.width % 2)  # the rows and columns that halving dropped
+            layers += [
+                nn.ConvTranspose2d(
+                    before.channels, after.channels, 4, stride=2, padding=1, output_padding=odd
+                ),
+                nn.ReLU(),
+            ]
+        layers[-1] = nn.Flatten(-3) if levels == 1 else _SideBySide(levels)
+        super().__init__(*layers)
+        self.pixels, self.latent, self.condition = picture.numbers, latent, condition
+
+    def forward(
+        self, z: Float[Tensor, "batch latent"], c: Float[Tensor, "batch condition"] | None = None
+    ) -> Float[Tensor, "batch numbers"]:
+        """The raw parameters, those of a value side by side."""
+        return super().forward(joined(self, z, c))
+
+    def extra_repr(self) -> str:
+        """What print(model) shows beside the layers."""
+        return words(self.condition)
