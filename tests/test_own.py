@@ -77,7 +77,7 @@ def test_it_is_trained_measured_sampled_and_loaded(own, digits, generator):
     assert shown.min() >= 0
     assert shown.max() <= 1
     classes = [getattr(module, name) for name in parts.values()]
-    loaded = vaelib.load("run", classes=classes)
+    loaded = vaelib.load("run", classes=classes).model
     eps = model.noise(len(x), generator=generator)
     assert torch.equal(loaded.elbo(x, eps), model.eval().elbo(x, eps))
     with pytest.raises(ValueError, match=f"classes=\\[{classes[0].__name__}\\]|classes="):

@@ -153,7 +153,7 @@ def test_a_trained_model_comes_back_bit_for_bit(kind, tmp_path):
     how = {"epochs": 1, "batch_size": 8, "folder": tmp_path, "progress": False}
     train.fit(model, grey(20, model.pixels), **how, generator=torch.Generator().manual_seed(0))
     state = torch.get_rng_state()
-    again = vaelib.load(tmp_path)
+    again = vaelib.load(tmp_path).model
     assert torch.equal(torch.get_rng_state(), state)
     assert type(again) is type(model)
     assert not any(module.training for module in again.modules())
@@ -171,7 +171,7 @@ def test_a_class_of_the_users_is_handed_over(tmp_path):
     says = rf"{checkpoint.NAME}: the model is made of .*:Mine, .*hand the class over: classes=\[Mi"
     with pytest.raises(BadValue, match=says):
         vaelib.load(tmp_path)
-    assert torch.equal(measured(vaelib.load(tmp_path, classes=[Mine])), measured(model))
+    assert torch.equal(measured(vaelib.load(tmp_path, classes=[Mine]).model), measured(model))
 
 
 def test_a_model_that_cannot_be_written_down_trains_and_says_so_when_it_is_loaded(tmp_path):
@@ -207,17 +207,17 @@ def test_vaelib_has_load_and_nothing_else_of_the_kind():
 
 def test_a_run_of_the_command_line_comes_back_with_one_option_more_and_one_fewer(here, capsys):
     trained("--prior", "mixture", "--components", "3")
-    expected = measured(vaelib.load("run"))
+    expected = measured(vaelib.load("run").model)
     content = json.loads(Path("run/settings.json").read_text())
     assert (content["posterior"], content["trust"]) == ("normal", [])
     # By its recipe, whatever the settings say.
     file = Path("run/settings.json")
     file.write_text(json.dumps(content | {"depth": 3}))
-    assert torch.equal(measured(vaelib.load("run")), expected)
+    assert torch.equal(measured(vaelib.load("run").model), expected)
     # Without one: a field that is missing means what there was before it.
     stripped("run", "depth", "posterior", "trust")
     assert "posterior" not in file.read_text()
-    assert torch.equal(measured(vaelib.load("run")), expected)
+    assert torch.equal(measured(vaelib.load("run").model), expected)
     assert main(["sample", "run"]) == 0
     assert main(["train", "--folder", "run", "--resume", "--posterior", "normal", "--quiet"]) == 0
     # One that nobody knows is named.
@@ -405,7 +405,7 @@ def test_a_class_of_ones_own_is_trained_evaluated_sampled_and_loaded(family, her
     says = rf"settings.json: the run is made of {trust}, .* classes=\[{name}\]"
     with pytest.raises(BadValue, match=says):
         vaelib.load("run")
-    assert measured(vaelib.load("run", classes=[cls])).isfinite().all()
+    assert measured(vaelib.load("run", classes=[cls]).model).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``vaelib.load``, when it is asked for: it needs torch, which takes seconds to import."""
-    if name == "load":
-        return importlib.import_module("vaelib.run").load
+    """``vaelib.fit`` and ``vaelib.load``, when asked for: they need torch, seconds to import."""
+    if name in ("fit", "load"):
+        return getattr(importlib.import_module("vaelib.run"), name)
     raise AttributeError(f"module 'vaelib' has no attribute {name!r}")

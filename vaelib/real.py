@@ -132,7 +132,7 @@ class MeasuredStudentT(_Measured):
         far = w > 1e3
         near = torch.log1p(torch.where(far, 0.0, w).square())
         high = torch.where(far, w, 1.0)
-        log1p = torch.where(far, 2 * high.log() + (1 / high).square(), near)
+        log1p = torch.where(far, 2 * high.log() + torch.log1p(high**-2), near)
         # Of the two logarithms of Γ, a million each for a df of 10⁵, only the difference counts.
         constant = log_gamma_step(0.5 * self.df) - 0.5 * (self.df.log() + math.log(math.pi))
         return constant - 0.5 * (self.df + 1) * log1p

@@ -7,7 +7,6 @@ Page: :doc:`/book/own_data`.
 """
 
 import errno
-import inspect
 import os
 import re
 import shlex
@@ -18,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from vaelib import train
 from vaelib.arguments import Mistake
 from vaelib.cli.commands import COMMANDS
 from vaelib.cli.parser import parser, trusted
+from vaelib.cli.words import in_options, say
 from vaelib.run.option import flag
 from vaelib.run.settings import NAME, NotTrusted
 
@@ -29,7 +28,6 @@ __all__ = ["main"]
 
 # What a user can mend beside a mistake: a file, a number, a machine. ConnectionError is an OSError.
 EXPECTED = (Mistake, OSError, FloatingPointError, MemoryError)
-ARGUMENTS = inspect.signature(train.fit).parameters.keys()
 # What to do about an error of the system's that nobody has put into words before.
 REMEDIES = {
     errno.ENOENT: "look for a mistake in its name",
@@ -58,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         classes = trusted(words)
     except Mistake as error:
-        return _say(f"error: {error}", 1)
+        return _stop(f"error: {error}")
     given = vars(parser(classes).parse_args(words))
     command, known = given.pop("command"), given.pop("options")
     try:
@@ -71,23 +69,23 @@ def main(words: Sequence[str] | None = None) -> int:
         if command == "train" and (Path(given["folder"]) / NAME).exists():
             folder = shlex.quote(given["folder"])
             go_on = f"; python -m vaelib train --folder {folder} --resume goes on"
-        return _say(f"stopped{go_on}", 130)
+        return _stop(f"stopped{go_on}", 130)
     except NotTrusted as error:
         trust = [word for name in error.names for word in ("--trust", name)]
         again = shlex.join(["python", "-m", "vaelib", *words, *trust])
-        return _say(f"error: {error}; if you trust that code: {again}", 1)
+        return _stop(f"error: {error}; if you trust that code: {again}")
     except EXPECTED as error:
-        return _say(f"error: {_one_line(error, known)}", 1)
+        return _stop(f"error: {_one_line(error, known)}")
     except RuntimeError as error:
         if not _lacks_memory(error):
             raise
-        return _say(f"error: {_one_line(error, known)}", 1)
+        return _stop(f"error: {_one_line(error, known)}")
     return 0
 
 
 def _warn(message: Warning | str, known: set[str]) -> None:
     """A warning without the place in the code, which is not the user's."""
-    _say(f"warning: {_in_options(str(message), known)}", 0)
+    say(f"warning: {in_options(str(message), known)}")
 
 
 def _lacks_memory(error: BaseException) -> bool:
@@ -96,8 +94,8 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def _say(line: str, code: int) -> int:
-    print(f"vaelib: {line}", file=sys.stderr)
+def _stop(line: str, code: int = 1) -> int:
+    say(line)
     return code
 
 
@@ -115,20 +113,8 @@ def _one_line(error: BaseException, known: set[str]) -> str:
             text += f": {error.filename}"
         if error.errno in REMEDIES and error.strerror == os.strerror(error.errno):
             text += f"; {REMEDIES[error.errno]}"
-    text = _in_options(text, known)
+    text = in_options(text, known)
     argument = error.argument if isinstance(error, Mistake) else None
     if argument in known and flag(argument) not in text:
         text = re.sub(rf"\b{argument}\b", flag(argument), text)
     return text
-
-
-def _in_options(text: str, known: set[str]) -> str:
-    """A message in one line, with the arguments of `train.fit` that are options called as these."""
-
-    def option(found: re.Match) -> str:
-        name, value = flag(found[1]), found[2].strip("'")
-        return {"True": name, "False": f"no {name}"}.get(value, f"{name} {value}")
-
-    shared = "|".join(sorted(known & ARGUMENTS))
-    text = re.sub(rf"\b({shared})=('[^']*'|True|False|[\d.]*\d)", option, text)
-    return " ".join(text.split())

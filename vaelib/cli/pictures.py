@@ -19,6 +19,7 @@ __all__ = ["Shades", "as_levels", "named", "pairs", "shades", "sheet"]
 
 LINE = 128  # grey level of what is no picture
 SIDE = 800  # pixels of a sheet's longer side, up to which small pictures are enlarged
+EXTREME = 0.005  # the share of values that may be darker than black, or brighter than white
 CELL = 150  # pixels of one picture that has a name below it
 
 
@@ -33,23 +34,27 @@ class Shades(NamedTuple):
 def shades(rows: Tensor, kind: Kind) -> Shades:
     """What is black and white in a sheet of these rows, in their own units.
 
-    Pixels have a black and a white of their own. Numbers in [0, 1] are taken as such; other numbers
-    go from the smallest of these rows to the largest, counts from 0.
+    Pixels have a black and a white of their own, and numbers in [0, 1] are taken as such. Of other
+    numbers, and of counts, the most extreme values do not count, which would leave the rest dark.
 
     >>> shades(torch.tensor([[0, 3, 12]]), "counts").words
-    'black is a count of 0, white one of 12'
+    'black is a count of 0, white one of 12 or more'
     """
     if kind == "pixels":
         return Shades(0.0, 1.0, "")
-    seen = rows[rows.isfinite()].double() if rows.is_floating_point() else rows.double()
-    low, high = (seen.min().item(), seen.max().item()) if seen.numel() else (0.0, 1.0)
+    seen = rows.double().numpy()
+    seen = seen[np.isfinite(seen)]
     if kind == "counts":
-        high = max(high, 1.0)
-        return Shades(0.0, high, f"black is a count of 0, white one of {high:.4g}")
+        high = (
+            max(1.0, float(np.quantile(seen, 1 - EXTREME, method="higher"))) if seen.size else 1.0
+        )
+        return Shades(0.0, high, f"black is a count of 0, white one of {high:.3g} or more")
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
     if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+        return Shades(0.0, 1.0, "black is 0, white is 1")
+    low, high = np.quantile(seen, [EXTREME, 1 - EXTREME]).tolist()
     high = high if high > low else low + 1.0
-    return Shades(low, high, f"black is {low:.4g}, white is {high:.4g}")
+    return Shades(low, high, f"black is {low:.3g} or less, white is {high:.3g} or more")
 
 
 def as_levels(rows: Tensor, layout: Pictures, scale: Shades) -> np.ndarray:

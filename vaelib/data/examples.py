@@ -30,7 +30,9 @@ __all__ = [
 ]
 
 SIDE, PADDED, LEVELS = 28, 32, 8  # pixels of a digit, of a painted one; levels of its noise
-LOW, HIGH = 16, 232  # of a painted picture without noise, so that noise never leaves 0 … 255
+# Of a painted picture without noise, so that noise leaves 0 … 255 nowhere and meets no edge: the
+# last levels of a discretized likelihood take in all that lies beyond them.
+LOW, HIGH = 16, 232
 ODDITIES = ("inverted", "rotated", "shifted", "blank")
 
 
@@ -68,7 +70,7 @@ def painted(n: int = 2000, *, seed: int = 0) -> Painted:
     light = 1 + slope[:, None] * torch.linspace(-1, 1, PADDED)
     ground = _colour(paper, brightness, 0.45)[..., None, None] * light[:, None, None]
     picture = ground * (1 - ink) + _colour(hue, torch.ones(n), 0.9)[..., None, None] * ink
-    clean = (LOW + (HIGH - LOW) * picture.clamp(0, 1)).round().to(torch.uint8)
+    clean = (LOW + (HIGH - LOW) * picture).round().to(torch.uint8)
     noise = torch.empty_like(clean).random_(0, LEVELS, generator=generator)
     factors = torch.stack([hue, paper, brightness, slope], 1)
     return Painted(clean + noise, clean, factors, labels)
@@ -189,7 +191,7 @@ class Strangers(NamedTuple):
 
 
 def strangers(n: int = 200, odd: int = 40, *, seed: int = 0) -> Strangers:
-    """Held-out digits, of which some are inverted, rotated by 90°, shifted by 8 pixels, or blank.
+    """Held-out digits, of which some are inverted, rotated by 90°, shifted by 7 pixels, or blank.
 
     They are among the 2,000 that `digits` holds out.
 
@@ -221,7 +223,7 @@ def strangers(n: int = 200, odd: int = 40, *, seed: int = 0) -> Strangers:
 _CHANGE: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda image: 255 - image,
     "rotated": lambda image: image.rot90(),
-    "shifted": lambda image: image.roll((8, 8), (0, 1)),
+    "shifted": lambda image: torch.nn.functional.pad(image, [7, -7, 7, -7]),
     "blank": torch.zeros_like,
 }
 

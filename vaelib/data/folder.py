@@ -8,7 +8,7 @@ import numpy as np
 from vaelib.arguments import BadValue
 from vaelib.data.dataset import Part, Pictures
 
-__all__ = ["coloured", "pictures", "split_in"]
+__all__ = ["coloured", "names", "pictures", "split_in"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = {"train", "test", "val", "valid", "validation"}
@@ -33,7 +33,7 @@ def split_in(folder: Path) -> bool:
     return True
 
 
-def pictures(folder: Path, notes: list[str], *, new: bool = False) -> Part:
+def pictures(folder: Path, notes: list[str], changes: list[str], *, new: bool = False) -> Part:
     """The PNG and JPEG files of a folder in the order of their names, or those of its subfolders.
 
     They are grey if each of them is, in that red, green and blue are equal all over; otherwise they
@@ -41,14 +41,14 @@ def pictures(folder: Path, notes: list[str], *, new: bool = False) -> Part:
 
     Args:
         folder: of pictures, or of folders of pictures, one for each class.
-        notes: gets a sentence for each choice.
-        new: whether they are shown to a trained model, to which they may be blank.
+        notes, changes: get a sentence for each choice and each change.
+        new: whether they are for a trained model, to which all of them may be blank.
 
     Raises:
         ValueError: if there are none, or they differ in size; names the first file that differs.
     """
     files, labels = _listed(folder, notes)
-    images = [image(file) for file in files]
+    images = [image(file, changes) for file in files]
     first = images[0]
     for file, other in zip(files, images, strict=True):
         if other.shape[:2] != first.shape[:2]:
@@ -66,7 +66,12 @@ def pictures(folder: Path, notes: list[str], *, new: bool = False) -> Part:
     return Part(*_stacked(images, notes), labels)
 
 
-def image(file: Path) -> np.ndarray:
+def names(folder: Path) -> list[str]:
+    """What the pictures of a folder are called, in their order, with the folder of their class."""
+    return [file.relative_to(folder).as_posix() for file in _listed(folder, [])[0]]
+
+
+def image(file: Path, changes: list[str]) -> np.ndarray:
     """One picture: ``uint8 [height, width]`` if it is grey, ``[height, width, 3]`` otherwise."""
     from PIL import Image, ImageOps  # here, because only folders of pictures need it
 
@@ -92,6 +97,8 @@ def image(file: Path) -> np.ndarray:
         )
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L"))
+    if picture.mode == "CMYK":
+        changes.append("inks (CMYK) were converted to red, green and blue")
     colour = np.asarray(picture.convert("RGB"))
     grey = (colour == colour[..., :1]).all()
     return colour[..., 0] if grey else colour
@@ -153,5 +160,5 @@ def _files(folder: Path) -> Iterator[Path]:
     return (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaelib.arguments import BadType, BadValue, shown
 from vaelib.data import arrays, folder, table
-from vaelib.data.dataset import Columns, Part, Pictures
+from vaelib.data.dataset import Columns, Part
 from vaelib.data.rows import Rows
 from vaelib.data.values import checked
 
@@ -84,20 +84,20 @@ def as_array(source: Any, where: str) -> np.ndarray:
 
 
 def _read_array(source: Any, labels: Any, content: Content) -> None:
-    array = as_array(source, "data")
+    array = source if isinstance(source, Rows) else as_array(source, "data")
     names = None
     if labels is not None:
-        names = arrays.names_of(np.asarray(labels), len(array), "labels")
+        names = arrays.label_names(np.asarray(labels), len(array), "labels")
     content.parts["data"] = arrays.part(array, "data", content.notes, content.changes, names)
 
 
 def _read_folder(path: Path, content: Content) -> None:
+    notes, changes = content.notes, content.changes
     if not folder.split_in(path):
-        content.parts["images"] = folder.pictures(path, content.notes)
+        content.parts["images"] = folder.pictures(path, notes, changes)
         return
-    parts = {name: folder.pictures(path / name, content.notes) for name in ("train", "test")}
-    layouts = [part.layout for part in parts.values()]
-    if any(isinstance(layout, Pictures) and layout.channels == 3 for layout in layouts):
+    parts = {name: folder.pictures(path / name, notes, changes) for name in ("train", "test")}
+    if len({part.layout[-1] for part in parts.values()}) > 1:  # channels, 1 and 3
         parts = {name: folder.coloured(part) for name, part in parts.items()}
     content.parts.update(parts)
 

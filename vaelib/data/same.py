@@ -18,7 +18,7 @@ from vaelib.data.own import numbers_of
 from vaelib.data.read import as_array, existing
 from vaelib.data.values import require_type
 
-__all__ = ["labels_of", "same"]
+__all__ = ["labels_of", "names_of", "same"]
 
 _ALL = 10**18  # bytes: whatever a file has is read
 
@@ -81,6 +81,18 @@ def labels_of(source: Any, classes: tuple[str, ...], *, labels: str | None = Non
     return numbers_of(table.labels(path, labels), classes, str(path))
 
 
+def names_of(source: Any) -> list[str] | None:
+    """What the rows of new data are called, in the order of `same`.
+
+    Returns:
+        Of a folder the names of its files, ``"7/07.png"`` of one in the folder of a class; None of
+        all else.
+    """
+    if not isinstance(source, str | Path) or not existing(source).is_dir():
+        return None
+    return folder.names(_held_out_in(Path(source)))
+
+
 def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
     """The values of a source in rows of this layout."""
     if isinstance(source, Dataset):
@@ -100,7 +112,11 @@ def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
 
 
 def _pictures(path: Path) -> Part:
-    return folder.pictures(path / "test" if folder.split_in(path) else path, [], new=True)
+    return folder.pictures(_held_out_in(path), [], [], new=True)
+
+
+def _held_out_in(path: Path) -> Path:
+    return path / "test" if folder.split_in(path) else path
 
 
 def _array(path: Path) -> tuple[np.ndarray, list[str] | None]:
@@ -147,14 +163,15 @@ def _converted(rows: np.ndarray, layout: Layout, kind: Kind, where: str) -> np.n
     if kind == "numbers":
         return _as_numbers(rows, layout, where)
     if kind == "pixels":
-        if rows.dtype.kind == "f" or _range(rows)[0] < 0 or _range(rows)[1] > 255:
+        low, high = _range(rows)
+        if rows.dtype.kind == "f" or low < 0 or high > 255:
             raise BadType(
                 f"{where}: expected pixels, uint8 from 0 to 255, got {_got(rows)}; of grey values "
                 f"x in [0, 1], (255 * x).round() as uint8 makes them"
             )
         return np.ascontiguousarray(rows, np.uint8)
     seen = rows[~np.isnan(rows)] if rows.dtype.kind == "f" else rows
-    if seen.size and not ((seen >= 0).all() and (seen == np.floor(seen)).all()):
+    if not ((seen >= 0) & (seen < 2**63) & (seen == np.floor(seen))).all():
         raise BadValue(
             f"{where}: expected counts, whole numbers from 0 on, got {_got(rows)}; train on "
             f"numbers if these are to be scored"
@@ -176,7 +193,9 @@ def _as_numbers(rows: np.ndarray, layout: Layout, where: str) -> np.ndarray:
 
 
 def _range(rows: np.ndarray) -> tuple[float, float]:
-    return (np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)) if rows.size else (0, 0)
+    if not rows.size:
+        return 0.0, 0.0
+    return float(np.fmin.reduce(rows, None)), float(np.fmax.reduce(rows, None))
 
 
 def _got(rows: np.ndarray) -> str:

@@ -2,7 +2,8 @@
 
 import csv
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,9 +33,9 @@ def read(
 ) -> Table:
     """A table of numbers, with or without a line of names.
 
-    The first line is one of names if none of its cells is a number. Cells are separated by what
-    separates those of the first line, a comma, a semicolon or a tab. An empty cell, ``nan`` and
-    ``NA`` are missing values.
+    The first line is one of names if none of its cells is a number. Cells are separated by tabs if
+    the first line has one, by semicolons if it has one of these, by commas otherwise. An empty
+    cell, ``nan`` and ``NA`` are missing values.
 
     Args:
         path: of the file, in UTF-8.
@@ -56,7 +57,7 @@ def read(
     elif header:
         _drop_index(columns, notes)
     if not columns:
-        raise BadValue(f"{path}: expected a column of numbers, got none")
+        raise BadValue(f"{path}: expected columns of numbers beside that of the labels, got none")
     values = [_values(path, name, cells, numbers) for name, cells in columns.items()]
     return Table(np.array(values).T, tuple(columns), found)
 
@@ -95,6 +96,11 @@ def _columns(path: Path, notes: list[str]) -> tuple[dict[str, Sequence[str]], li
         )
     if not lines:
         raise BadValue(f"{path}: expected lines below that of the names, got none")
+    if len(names) == 1 and " " in lines[0][1][0]:
+        raise BadValue(
+            f"{path}: expected cells separated by commas, semicolons or tabs, got "
+            f"{lines[0][1][0]!r}; numpy.savetxt has delimiter=','"
+        )
     for number, cells in lines:
         if len(cells) != len(names):
             raise BadValue(
@@ -111,11 +117,11 @@ def _cells(path: Path) -> list[tuple[int, list[str]]]:
     """The lines that are not empty, each with its number, as cells without spaces around them."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.readline()
+            bare = re.sub('"[^"]*"', "", file.readline())
             file.seek(0)
-            marks = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-            mark = max(marks, key=text.count)
-            reader = csv.reader(file, delimiter=mark, skipinitialspace=True, strict=True)
+            tab = path.suffix.lower() == ".tsv" or "\t" in bare
+            mark = "\t" if tab else ";" if ";" in bare else ","
+            reader = csv.reader(file, delimiter=mark, skipinitialspace=not tab, strict=True)
             return [
                 (reader.line_num, [cell.strip() for cell in cells])
                 for cells in reader
@@ -157,17 +163,19 @@ def _values(path: Path, name: str, cells: Sequence[str], lines: list[int]) -> li
         return values  # type: ignore[return-value]
     wrong = values.index(None)
     where = f"{path}: line {lines[wrong]}, column {name!r}"
-    seen = [cell for cell in cells if cell.lower() not in MISSING]
-    if all(_number(cell) is None for cell in seen):
+    if re.fullmatch(r"[-+]?[\d.]*,[\d,]+", cells[wrong]):
+        raise BadValue(
+            f"{where}: expected a number, got {cells[wrong]!r}; write it with a point for the "
+            f"decimals, and without commas"
+        )
+    if all(_number(cell) is None for cell in cells if cell.lower() not in MISSING):
         raise BadValue(
             f"{where}: expected a number, got {cells[wrong]!r}, and no other cell of the column is "
             f"one; labels={name!r} takes it as labels, or leave the column out",
             "labels",
         )
-    comma = "; a number has a point, and no commas" if "," in cells[wrong] else ""
     raise BadValue(
         f"{where}: expected a number, got {cells[wrong]!r}; leave the cell empty if it is missing"
-        f"{comma}"
     )
 
 
@@ -176,8 +184,7 @@ def _labels(
 ) -> list[str]:
     if name not in columns:
         raise BadValue(
-            f"{path}: expected labels as one of the columns {', '.join(map(repr, columns))}, got "
-            f"{name!r}",
+            f"{path}: expected labels as one of the columns {_some(columns)}, got {name!r}",
             "labels",
         )
     cells = columns[name]
@@ -194,23 +201,34 @@ def _wanted(
     path: Path, columns: dict[str, Sequence[str]], wanted: Sequence[str], header: bool
 ) -> dict[str, Sequence[str]]:
     """The columns of these names, in this order."""
-    missing = [name for name in wanted if name not in columns]
-    if not missing:
+    if header and set(wanted) <= set(columns):
         return {name: columns[name] for name in wanted}
-    if len(columns) == len(wanted) and not (header and missing != list(wanted)):
-        unnamed = not header or all(name == f"x{i}" for i, name in enumerate(wanted, 1))
-        if unnamed:
-            return dict(zip(wanted, columns.values(), strict=True))
-    raise BadValue(
-        f"{path}: expected the columns {', '.join(map(repr, wanted))}, got "
-        f"{', '.join(map(repr, columns))}; {', '.join(map(repr, missing))} is to be added, with "
-        f"empty cells if it is not known"
+    unnamed = all(name == f"x{i}" for i, name in enumerate(wanted, 1))
+    if header and unnamed:
+        _drop_index(columns, [])
+    if (unnamed or not header) and len(columns) == len(wanted):
+        return dict(zip(wanted, columns.values(), strict=True))
+    missing = [name for name in wanted if name not in columns]
+    remedy = (
+        f"add {', '.join(map(repr, missing))}, with empty cells if it is not known"
+        if header and not unnamed
+        else "bring it to as many"
     )
+    raise BadValue(
+        f"{path}: expected the {len(wanted)} columns {_some(wanted)}, got {len(columns)}, "
+        f"{_some(columns)}; {remedy}"
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    """Names in words, not all of very many."""
+    names = list(names)
+    return ", ".join(map(repr, names[:8])) + (" …" if len(names) > 8 else "")
 
 
 def _drop_index(columns: dict[str, Sequence[str]], notes: list[str]) -> None:
     """Leave out row numbers, which pandas writes into a first column without a name."""
-    name, cells = next(iter(columns.items()))
+    name, cells = next(iter(columns.items()), ("", ()))
     counted = [[str(i + start) for i in range(len(cells))] for start in (0, 1)]
     if name == "x1" and list(cells) in counted:
         del columns[name]

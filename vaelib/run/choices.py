@@ -6,12 +6,13 @@ prior is a line in a table.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from vaelib import data, likelihood, nets
 from vaelib.arguments import BadType, BadValue
+from vaelib.data import Columns, Kind, Layout, Pictures
 from vaelib.likelihood import Likelihood
 from vaelib.posterior import Posterior
 from vaelib.prior import Mixture, Prior, VampPrior
@@ -20,13 +21,14 @@ from vaelib.prior import Mixture, Prior, VampPrior
 class Sizes(NamedTuple):
     """What networks are built for."""
 
-    height: int
-    width: int
+    layout: Layout  # of a datum
+    inputs: int  # numbers that an encoder is given of it
     latent: int
     hidden: list[int]
     spread: float
     heads: int  # numbers for a latent that the encoder returns
-    levels: int  # numbers for a pixel that the decoder returns
+    levels: int  # numbers for a value that the decoder returns
+    condition: int  # numbers that say the label to both; 0 without a condition
 
 
 class Net(NamedTuple):
@@ -37,24 +39,32 @@ class Net(NamedTuple):
 
 
 def _mlp(s: Sizes) -> tuple[nn.Module, ...]:
-    pixels = s.height * s.width
+    both: dict[str, Any] = {"condition": s.condition}
     return (
-        nets.MLPEncoder(pixels, s.latent, hidden=s.hidden, heads=s.heads, spread=s.spread),
-        nets.MLPDecoder(s.latent, pixels, levels=s.levels, hidden=s.hidden[::-1]),
+        nets.MLPEncoder(
+            s.inputs, s.latent, hidden=s.hidden, heads=s.heads, spread=s.spread, **both
+        ),
+        nets.MLPDecoder(s.latent, s.layout.values, levels=s.levels, hidden=s.hidden[::-1], **both),
     )
 
 
 def _conv(s: Sizes) -> tuple[nn.Module, ...]:
-    if (s.height, s.width) != (28, 28) or len(s.hidden) != 1:
+    if isinstance(s.layout, Columns):
         raise BadValue(
-            f"--net conv: expected images of 28 x 28 pixels and one --hidden width, got "
-            f"{s.height} x {s.width} and {len(s.hidden)}; use --net mlp",
+            "--net conv: expected pictures, got a table, whose columns have no neighbours; use "
+            "--net mlp",
             "net",
         )
-    (width,) = s.hidden
+    if len(s.hidden) != 1:
+        raise BadValue(
+            f"--net conv: expected one --hidden width, got {len(s.hidden)}; use --net mlp", "net"
+        )
+    (width,), (height, across, channels) = s.hidden, s.layout
+    both: dict[str, Any] = {"width": width, "condition": s.condition}
+    given = s.inputs // (height * across)  # with missing values there are masks, too
     return (
-        nets.ConvEncoder(s.latent, width=width, heads=s.heads, spread=s.spread),
-        nets.ConvDecoder(s.latent, width=width),
+        nets.ConvEncoder(s.latent, (given, height, across), heads=s.heads, spread=s.spread, **both),
+        nets.ConvDecoder(s.latent, (channels, height, across), levels=s.levels, **both),
     )
 
 
@@ -67,23 +77,23 @@ def _linear(s: Sizes) -> tuple[nn.Module, ...]:
             f"{s.heads}; use --net mlp",
             "posterior",
         )
-    pixels = s.height * s.width
+    both: dict[str, Any] = {"condition": s.condition}
     return (
-        nets.LinearEncoder(pixels, s.latent),
-        nets.MLPDecoder(s.latent, pixels, levels=s.levels, hidden=()),
+        nets.LinearEncoder(s.inputs, s.latent, **both),
+        nets.MLPDecoder(s.latent, s.layout.values, levels=s.levels, hidden=(), **both),
     )
 
 
 def _two_layer(s: Sizes) -> tuple[nn.Module, ...]:
     """In the proportions of Burda et al. (arXiv:1509.00519), who have 200, 100, 100 and 50."""
-    pixels, lower, upper = s.height * s.width, 2 * s.latent, s.latent
+    values, lower, upper = s.layout.values, 2 * s.latent, s.latent
     half = [max(1, width // 2) for width in s.hidden]
     tanh = nn.Tanh
     return (
-        nets.MLPEncoder(pixels, lower, hidden=s.hidden, activation=tanh, spread=s.spread),
+        nets.MLPEncoder(s.inputs, lower, hidden=s.hidden, activation=tanh, spread=s.spread),
         nets.MLPEncoder(lower, upper, hidden=half, activation=tanh, spread=s.spread),
         nets.MLPEncoder(upper, lower, hidden=half[::-1], activation=tanh),
-        nets.MLPDecoder(lower, pixels, levels=s.levels, hidden=s.hidden[::-1], activation=tanh),
+        nets.MLPDecoder(lower, values, levels=s.levels, hidden=s.hidden[::-1], activation=tanh),
     )
 
 
@@ -92,16 +102,35 @@ DATA: dict[str, Callable[[], data.Images]] = {
     "mnist": data.mnist,
     "fashion-mnist": data.fashion_mnist,
 }
+CLASSES = {  # what the labels of these are called
+    "digits": tuple("0123456789"),
+    "mnist": tuple("0123456789"),
+    "fashion-mnist": (
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+}
 NETS = {
     "mlp": Net(_mlp, [400, 400]),
     "conv": Net(_conv, [256]),
     "linear": Net(_linear, []),
     "two-layer": Net(_two_layer, [200, 200]),
 }
-LIKELIHOODS = {
-    re.sub("(?<!^)([A-Z])", r"-\1", name).lower(): getattr(likelihood, name)
-    for name in likelihood.__all__
-    if name not in ("Likelihood", "Missing")  # the second is put around another
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    re.sub("(?<!^)([A-Z])", r"-\1", name).lower(): found
+    for name, found in ((name, getattr(likelihood, name)) for name in likelihood.__all__)
+    if isinstance(found, type)
+    and issubclass(found, Likelihood)
+    # Missing is put around one of the others where values are missing.
+    and name not in ("Likelihood", "Missing")
 }
 PRIORS: dict[str, Callable[[int, nn.Module, int, int], Prior | None]] = {
     "normal": lambda *_: None,  # what a model has if it is given none
@@ -114,6 +143,20 @@ FAMILIES = {
     "prior": (Prior, PRIORS),
     "posterior": (Posterior, POSTERIORS),
 }
+
+
+def likely(kind: Kind, layout: Layout) -> str:
+    """The likelihood that data of a kind have if none is named.
+
+    >>> likely("pixels", Pictures(28, 28)), likely("pixels", Pictures(28, 28, channels=3))
+    ('bernoulli', 'logistics')
+    >>> likely("numbers", Columns(("mass",))), likely("counts", Columns(("cars",)))
+    ('gaussian', 'poisson')
+    """
+    if kind == "pixels":
+        grey = isinstance(layout, Pictures) and layout.channels == 1
+        return "bernoulli" if grey else "logistics"
+    return "gaussian" if kind == "numbers" else "poisson"
 
 
 def names(option: str) -> Callable[[Sequence[type]], list[str]]:

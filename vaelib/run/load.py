@@ -1,5 +1,6 @@
 """A trained model from its run's folder."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,28 @@ from vaelib import recipe
 from vaelib.arguments import BadValue
 from vaelib.run import build
 from vaelib.run.settings import NAME, NotTrusted, Settings, read_settings
-from vaelib.train import CheckpointError, checkpoint
+from vaelib.run.trained import Trained
+from vaelib.train import CheckpointError, Epoch, checkpoint
 from vaelib.vae import VAE, Model
 
 
-def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
-    """The model that was trained in a folder, with its weights, in ``eval``, on the CPU.
+def load(
+    folder: str | Path, classes: Sequence[type] = (), device: str | torch.device = "cpu"
+) -> Trained:
+    """What was trained in a folder: the model with its weights, in ``eval``, and how to use it.
 
-    It is made as it was when it was trained: from the arguments of its constructors, which
+    The model is made as it was when it was trained: from the arguments of its constructors, which
     `vaelib.train.fit` wrote into the folder, of a run of the command line as of one of yours.
     Nothing is imported because a file names it, and no pickle is read.
 
     Args:
-        folder: of `vaelib.train.fit`, or of ``python -m vaelib train``.
+        folder: of `vaelib.fit`, of ``python -m vaelib train``, or of `vaelib.train.fit`. The last
+            does not say how data are laid out: they are then taken as rows.
         classes: classes of yours that the model is made of.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
+
+    Returns:
+        `~vaelib.run.Trained`, whose ``model`` is the `vaelib.vae.Model` itself.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
@@ -38,11 +47,14 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = train.fit(model, data.digits().train[:50], epochs=1, folder=folder, progress=False)
     ...     again = vaelib.load(folder)
-    >>> torch.equal(again.encoder.loc.weight, model.encoder.loc.weight)
+    >>> torch.equal(again.model.encoder.loc.weight, model.encoder.loc.weight)
     True
+    >>> again.encode(data.digits().test[:3]).loc.shape
+    torch.Size([3, 2])
     """
     folder = Path(folder)
     path = folder / checkpoint.NAME
+    where = build.device(str(device))
     about = checkpoint.read_run(path)[1]
     written = about.get("recipe", {"reason": "the run is older than recipes are"})
     known = isinstance(written, dict) and "reason" not in written
@@ -64,7 +76,21 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> Model:
             f"{path}: the model was changed between its constructor and fit: {there!r} in the "
             f"file, and {here!r} if it is made anew; make it as you did, and use vaelib.train.load"
         )
-    return model.eval()
+    return Trained(
+        model.to(where),
+        # Read when somebody asks: the weights are of use even where the settings cannot be read.
+        settings=(lambda: _settings(folder, classes)) if (folder / NAME).exists() else None,
+        folder=folder,
+        history=history(about),
+    )
+
+
+def history(about: dict[str, Any]) -> list[Epoch]:
+    """The epochs that a checkpoint has, as `vaelib.train.fit` returned them."""
+    return [
+        Epoch(**{name: math.nan if value is None else value for name, value in line.items()})
+        for line in about["history"]
+    ]
 
 
 def _settings(folder: Path, classes: Sequence[type]) -> Settings:

@@ -127,12 +127,17 @@ def read(cls: type, values: Mapping[str, Any], classes: Sequence[type] = ()) -> 
             line += [f"{flag(name)}={v}" for v in value]
         elif isinstance(value, list) and words.get("nargs") == "+":
             line += [flag(name), *map(str, value)] if value else []
+        elif words.get("action") == "store_true":
+            if type(value) is not bool:
+                raise BadValue(f"{name}: expected True or False, got {value!r}")
+            line += [flag(name)] if value else []
         elif value is True:
             line.append(flag(name))
         elif value is not its.default:  # None and False have no word
             line.append(f"{flag(name)}={value}")
     lists = {name for name, its in known.items() if {"append", "+"} & set(its.takes.values())}
     found = {name: [] if name in lists else its.default for name, its in known.items()}
+    found |= {k: False for k, its in known.items() if its.takes.get("action") == "store_true"}
     found |= vars(command.parse_args(line))
     for name, value in values.items():
         if found[name] != value:  # "8" for 8, say
@@ -144,6 +149,13 @@ def name(word: str) -> str:
     """Any name, of a file or of a folder."""
     if not word.strip() or "\0" in word:  # Path("") is the current folder
         raise argparse.ArgumentTypeError(f"expected a name, got {word!r}; '.' is this folder")
+    return word
+
+
+def device_name(word: str) -> str:
+    """A device of torch's, or auto."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", word):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, or cuda:1 say, got {word!r}")
     return word
 
 

@@ -9,17 +9,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import vaelib
 from vaelib.arguments import BadValue
-from vaelib.run.choices import DATA, FAMILIES, NETS, names, theirs
-from vaelib.run.option import SEED, SIZE, class_name, flag, name, option, options, read, real, whole
+from vaelib.data import Columns, Kind, Layout, Pictures
+from vaelib.run.choices import DATA, FAMILIES, NETS, likely, names, theirs
+from vaelib.run.option import (
+    NEVER,
+    SEED,
+    SIZE,
+    class_name,
+    device_name,
+    flag,
+    name,
+    option,
+    options,
+    read,
+    real,
+    whole,
+)
 from vaelib.train import checkpoint
 from vaelib.train.step import Compile, Precision
 
 FORMAT = "vaelib run 1"
 NAME = "settings.json"
+MEMORY = "(memory)"  # where data were that `vaelib.fit` was given as an array
 STEPS, FEWEST, MOST = 3000, 10, 100  # what `epochs` aims at; 24 epochs of the digits
 WIDE = 12  # latent dimensions from which on many would switch off (see nets.MLPEncoder)
 
@@ -52,20 +67,53 @@ class Settings:
     data: str = option(
         "digits",
         f"{', '.join(DATA)} (the last two are downloaded unless $VAELIB_DATA, a Debian package or "
-        "the cache has them), or images of your own, all of one size: a folder of PNG or JPEG "
-        "files, a .npz file with arrays train and test, or images, or a .npy file. Arrays are "
-        "uint8 [n, height, width] or [n, pixel], 0 to 255, or floating point in [0, 1]. Without an "
-        "array test a random tenth is held out, at least 2 images",
+        "the cache has them), or data of your own: a folder of PNG or JPEG pictures of one size, "
+        "grey or colour, or of folders of them, a class each; a .npy file, or a .npz file with "
+        "train and test, or with one of images and data; or a table, .csv or .tsv, with a row per "
+        "datum. Arrays of uint8 are pixels, 0 to 255; of floating point numbers, NaN where one is "
+        "missing; of other whole numbers counts. [n, height, width] and [n, channels, height, "
+        "width] are pictures. Without an array test a random tenth is held out, at least 2",
         group="data",
         compared=False,  # data that were moved are told by what is in them, not by where they are
         type=name,
         metavar="DATA",
     )
+    labels: str | None = option(
+        None,
+        "the column of a table that has the class of each row, which is then no value of it; the "
+        "class of a picture is told by its folder",
+        says="none",
+        group="data",
+        absent=None,
+        type=name,
+        metavar="COLUMN",
+    )
+    condition: bool = option(
+        False,
+        "tell encoder and decoder the class of each datum, so that sample can be asked for one "
+        "(--label); the data need labels: a folder for each class, an array "
+        "train_labels, or --labels",
+        says="do not",
+        group="model",
+        absent=False,
+        action="store_true",
+    )
+    start: str | None = option(
+        None,
+        "begin with the weights of this finished run, of the same model on other data, and not "
+        "with random ones; what the model is made of is then taken from there",
+        says="do not",
+        group="run",
+        absent=None,
+        compared=False,  # once begun, a run goes on with its own weights
+        type=name,
+        metavar="RUN",
+    )
     net: str = option(
         "mlp",
-        "encoder and decoder: mlp; conv, for images of 28 x 28 pixels; linear, without a hidden "
-        "layer; two-layer, two layers of latent variables after Burda et al. 2016, the lower with "
-        "twice as many",
+        "encoder and decoder: mlp; conv, for pictures of 16 to 128 pixels a side; linear, without "
+        "a hidden layer; two-layer, two layers of latent variables after Burda et al. 2016, the "
+        "lower with twice as many",
         group="model",
         choices=tuple(NETS),
     )
@@ -98,13 +146,16 @@ class Settings:
         metavar="FACTOR",
     )
     likelihood: str = option(
-        "bernoulli",
-        "of a pixel. bernoulli binarizes the images, afresh in each step: a pixel v is 1 with "
-        "probability v / 255. The others take grey pixels v / 255: continuous-bernoulli and "
-        "gaussian by a density, categorical by a probability for each of the 256 levels, for which "
-        "the decoder's last layer is 256 times as wide, and slow without a GPU. Bounds of the "
-        "three kinds (binary pixels, densities, levels) are not to be compared. A class of yours "
-        "(--trust) is made without arguments",
+        lambda chosen, _: likely(chosen["kind"], layout_of(chosen)),
+        "how the values of a datum scatter around what the decoder says. Of grey pixels: "
+        "bernoulli, which binarizes the pictures afresh in each step (a pixel v is 1 with "
+        "probability v / 255), and of v / 255 continuous-bernoulli and gaussian by a density, "
+        "categorical and logistics by a probability for each of the 256 levels. Of colour pixels: "
+        "logistics. Of measurements: gaussian, or student-t where some lie far out. Of counts: "
+        "poisson, or negative-binomial where they scatter more. Bounds of different likelihoods "
+        "are not to be compared. A class of yours (--trust) is made without arguments",
+        says="bernoulli of grey pixels, logistics of colour, gaussian of numbers, poisson of "
+        "counts",
         group="data",
         choices=names("likelihood"),
     )
@@ -133,7 +184,7 @@ class Settings:
     )
     iwae: int | None = option(
         None,
-        "train on the importance-weighted bound of so many samples per image, 1 or more, instead "
+        "train on the importance-weighted bound of so many samples per datum, 1 or more, instead "
         "of the ELBO, which has one",
         says="do not",
         group="model",
@@ -163,7 +214,7 @@ class Settings:
     )
     epochs: int = option(
         lambda chosen, images: epochs(images, chosen["batch_size"]),
-        "passes over the images, 1 or more; with --resume, more of them go on with a run that is "
+        "passes over the data, 1 or more; with --resume, more of them go on with a run that is "
         "finished",
         says=f"as many as make {STEPS:,} steps, at least {FEWEST} and at most {MOST}",
         group="training",
@@ -171,7 +222,7 @@ class Settings:
         metavar="EPOCHS",
     )
     batch_size: int = option(
-        64, "per step, 1 or more", group="training", type=whole(1), metavar="IMAGES"
+        64, "data per step, 1 or more", group="training", type=whole(1), metavar="DATA"
     )
     lr: float = option(
         3e-3,
@@ -214,7 +265,7 @@ class Settings:
     patience: int | None = option(
         None,
         "stop after so many epochs without a better loss, 1 or more, and keep the best weights; "
-        "measured on a random tenth of the training images, which is split off",
+        "measured on a random tenth of the training data, which is split off",
         says="never",
         group="training",
         type=whole(1),
@@ -225,14 +276,45 @@ class Settings:
     )
     device: str = option(
         "auto",
-        "auto is cuda where torch sees a GPU",
+        "auto, which is cuda where torch sees a GPU; cpu, cuda, or cuda:1 for the second of "
+        "several",
         group="run",
-        choices=("auto", "cpu", "cuda"),
+        type=device_name,
+        metavar="DEVICE",
     )
-    height: int = option(type=whole(1, SIZE))  # of an image, in pixels
+    # What was found in the data. Of a picture in pixels; a table has a height and a channel of 1.
+    height: int = option(type=whole(1, SIZE))
     width: int = option(type=whole(1, SIZE))
-    # SHA-256 of the held-out images: an evaluation on others would be no evaluation.
+    channels: int = option(absent=1, type=whole(1, SIZE))
+    columns: list[str] = option(absent=[], type=str, action="append")  # none in pictures
+    kind: Kind = option(absent="pixels", choices=get_args(Kind))
+    missing: bool = option(absent=False, action="store_true")  # whether there are NaN
+    classes: list[str] = option(absent=[], type=str, action="append")  # names of the labels
+    # SHA-256 of the held-out rows: an evaluation on others would be no evaluation.
     held_out: str = option(type=name)
+
+    @property
+    def layout(self) -> Layout:
+        """What a row is."""
+        return layout_of(vars(self))
+
+
+def layout_of(found: Mapping[str, Any]) -> Layout:
+    """The layout that the fields of settings say."""
+    if found["columns"]:
+        return Columns(tuple(found["columns"]))
+    return Pictures(found["height"], found["width"], found["channels"])
+
+
+def found_in(layout: Layout) -> dict[str, Any]:
+    """The fields of settings that say a layout.
+
+    >>> found_in(Columns(("mass", "length")))
+    {'height': 1, 'width': 2, 'channels': 1, 'columns': ['mass', 'length']}
+    """
+    if isinstance(layout, Columns):
+        return {"height": 1, "width": layout.values, "channels": 1, "columns": list(layout.names)}
+    return {**layout._asdict(), "columns": []}
 
 
 def choose(given: Mapping[str, Any], images: int, found: Mapping[str, Any]) -> Settings:
@@ -240,11 +322,13 @@ def choose(given: Mapping[str, Any], images: int, found: Mapping[str, Any]) -> S
 
     Args:
         given: of the command line, by the options' names.
-        images: how many there are to train on.
+        images: how many data there are to train on.
         found: what is known of the data and of the machine.
     """
     known = options(Settings)
     chosen = {k: [] if k == "trust" else its.default for k, its in known.items()}
+    # What every file has by now stands in `found`; the rest means what its absence does.
+    chosen |= {k: its.absent for k, its in known.items() if its.default is NEVER}
     chosen |= {k: v for k, v in given.items() if k in known} | dict(found)
     for option_name, value in chosen.items():
         if callable(value):

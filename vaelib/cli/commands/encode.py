@@ -43,8 +43,8 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{path}: codes of {len(mean)} of {these.where}; z1 to z{latent} are the mean of q(z | x), "
         f"sd1 to sd{latent} its standard deviation\n"
-        f"A code has no unit. It is to be read against p(z): where sd is that of p(z) (1 of a "
-        f"normal prior), the dimension says nothing of this datum.\n"
-        f"Not to be compared with codes of another run or seed: which dimension means what, and "
-        f"its sign, are chance."
+        f"A code has no unit: read it against the prior. Where sd is as wide as the prior (1 of "
+        f"N(0, I)), that dimension says nothing about the datum.\n"
+        f"Don't compare codes across runs or seeds: which dimension means what, and its sign, is "
+        f"chance."
     )

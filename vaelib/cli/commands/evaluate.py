@@ -28,7 +28,8 @@ MORE = (
     "The table has the ELBO and its two terms, rate (the KL) and distortion (minus the mean "
     "log p(x | z)); L_K, which is nearer to log p(x), with its effective samples; and the active "
     "units, latent dimensions that tell data apart. Bits per dimension are the same bounds, per "
-    "value and in bits, with the sign turned: lower is better. Example: python -m vaelib evaluate run"
+    "value and in bits, with the sign turned: lower is better. Example: python -m vaelib evaluate "
+    "run"
 )
 
 
@@ -103,7 +104,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         f"{source}: {len(x):,} of {len(held_out.test):,} held-out data{drawn}, on {device}\n",
         flush=True,
     )
-    at_once, batch_size = map(min, *(chunks(its.model) for its in runs.values()))
+    at_once, batch_size = map(min, zip(*(chunks(its.model) for its in runs.values()), strict=True))
     report = evaluation.report(
         {name: its.model for name, its in runs.items()},
         x,

@@ -13,14 +13,18 @@ __all__ = ["ABOUT", "MORE", "options", "run"]
 
 ABOUT = "write small data sets of every kind, to try the other commands on"
 MORE = "Example: python -m vaelib examples --folder ."
-# What is written, what it is, and the command that trains on it.
-WRITTEN = (
-    ("painted", "colour pictures: digits painted, with noise", "--net conv --folder colour"),
-    ("classes", "grey digits, a folder for each class", "--condition --folder hands"),
-    ("table.csv", "six columns of two causes", "--net linear --latent 2 --folder table"),
-    ("holes.csv", "the same with holes", "--net linear --latent 2 --folder holes"),
-    ("photons.npy", "counts: digits in the dark", "--folder dim"),
-)
+# What to do with each.
+COMMANDS = {
+    "painted": ["train --data {} --net conv --folder colour"],
+    "classes": ["train --data {} --condition --folder hands", "sample hands --label 7"],
+    "table.csv": ["train --data {} --net linear --latent 2 --folder table"],
+    "holes.csv": [
+        "train --data {} --net linear --latent 2 --folder holes",
+        "impute holes --data {} --out filled.csv",
+    ],
+    "photons.npy": ["train --data {} --folder dim", "reconstruct dim"],
+    "new": ["train --data {classes} --folder ink", "score ink --data {} --odd 10"],
+}
 
 
 def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
@@ -36,12 +40,10 @@ def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
 def run(given: dict[str, Any], _classes: Sequence[type] = ()) -> None:
     """Write the files, and say what can be done with each."""
     folder = Path(given["folder"])
-    examples.write(folder)
-    print(f"{folder}: data whose causes are known, each trained on within a minute\n")
-    for file, what, words in WRITTEN:
-        data = shlex.quote(str(folder / file))
-        print(f"{file}: {what}\n  python -m vaelib train --data {data} {words}")
-    print(
-        f"new: digits that no model was trained on, some of them odd\n"
-        f"  python -m vaelib score RUN --data {shlex.quote(str(folder / 'new'))} --odd 10"
-    )
+    about = examples.write(folder)
+    print(f"{folder}: {len(about)} sets of data whose causes are known")
+    for path, what in about.items():
+        print(f"{path.name}: {what}")
+        for command in COMMANDS[path.name]:
+            words = command.format(shlex.quote(str(path)), classes=shlex.quote(f"{folder}/classes"))
+            print(f"  python -m vaelib {words}")

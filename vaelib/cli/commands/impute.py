@@ -15,8 +15,8 @@ __all__ = ["ABOUT", "MORE", "options", "run"]
 
 ABOUT = "fill in missing values"
 MORE = (
-    "Missing is an empty cell, nan or NA in a table, and NaN in an array; what is there stays as it "
-    "is. The run may have been trained on data with holes or without. Example: python -m vaelib "
+    "Missing is an empty cell, nan or NA in a table, and NaN in an array; what is there stays as "
+    "it is. The run may have been trained on data with holes or without. Example: python -m vaelib "
     "impute run --data holes.csv --out filled.csv"
 )
 
@@ -59,14 +59,14 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         path, its, filled, above=these.rows.float(), classes=these.classes(its)
     )
     print(
-        f"{path}: {len(filled)} rows of {these.where}; {int(holes.sum())} of {holes.numel()} values "
-        f"were missing and are filled, the others are as they were"
+        f"{path}: {len(filled)} rows of {these.where}; {int(holes.sum())} of {holes.numel()} "
+        f"values were missing and are filled, the others are as they were"
         f"{f'; {words}' if words else ''}\n"
-        f"A filled value is the mean of what the model expects, given what is seen in its row: a "
-        f"best guess, no measurement. Such values scatter less than measured ones, so take no "
-        f"deviation or correlation from them.\n"
-        f"It rests on holes that do not depend on what is missing: where large values were left "
-        f"out because they were large, it is too low, and nothing here can tell."
+        f"A filled value is the mean of what the model expects given what is seen in its row: a "
+        f"best guess, not a measurement. Such values scatter too little, so don't take deviations "
+        f"or correlations from this file.\n"
+        f"It assumes that holes don't depend on what is missing: if large values were left out "
+        f"because they were large, it is too low, and nothing here can tell."
     )
     empty = int(holes.all(1).sum())
     if empty:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vaelib.cli import options as shared
 from vaelib.cli import results
 from vaelib.cli.runs import generator, new, opened, units
@@ -33,8 +35,8 @@ def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
         "--number",
         type=whole(1),
         default=32,
-        help="of pictures on a sheet, from the first on, 1 or more; arrays and tables have all "
-        "(default 32)",
+        help="of pictures on a sheet, evenly from first to last, 1 or more; arrays and tables have "
+        "all (default 32)",
     )
     shared.label(command, "(default: the data's own labels)")
     shared.elsewhere(command, "of z and binarization")
@@ -48,7 +50,8 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     path = results.require_suffix("--out", out, *allowed)
     these = new(its, given)
     if path.suffix == ".png":
-        these = these.part(slice(given["number"]))
+        number = min(given["number"], len(these.rows))
+        these = these.part(torch.linspace(0, len(these.rows) - 1, number).long())
     p = its.reconstruct(these.rows, these.labels, generator=generator(its, given))
     mean = its.model.likelihood.undo(p.mean).cpu()
     words = results.write_rows(
@@ -62,8 +65,8 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     shown = "a picture above, drawn again below" if path.suffix == ".png" else "drawn again"
     print(
         f"{path}: {len(mean)} of {these.where}, {shown}{f'; {words}' if words else ''}\n"
-        f"What is drawn is the mean of p(x | z) at one z from q(z | x), in the data's units: what "
-        f"the code keeps, without the noise of the values, so it is smoother than data.\n"
-        f"How near it comes to x is no measure of the model, as a larger code comes nearer and "
-        f"need not be better: python -m vaelib evaluate has the measures."
+        f"Each is the mean of p(x | z) at one z drawn from q(z | x), in the data's units: what the "
+        f"code keeps, without the noise of the values, so it is smoother than data.\n"
+        f"A close one doesn't make a good model, as a larger code always comes closer; to measure "
+        f"one: python -m vaelib evaluate {given['run']}"
     )

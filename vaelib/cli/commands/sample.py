@@ -86,8 +86,8 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         print(f"{npz}: {what}")
     if drawn.across:
         print(
-            f"A line is one z, drawn under each class: {', '.join(its.classes)}. What stays the "
-            f"same along a line is what z says beside the class."
+            f"Each line is one z, drawn under each class: {', '.join(its.classes)}. What stays the "
+            f"same along it is what z says beside the class."
         )
     print(_meaning(its, "mean" in given))
 
@@ -128,6 +128,6 @@ def _meaning(its: Trained, mean: bool) -> str:
     binary = its.model.likelihood.binarization == "dynamic"
     own = "black or white, as the likelihood has them" if binary else "in the data's units"
     return (
-        f"Each z is drawn from the prior, and each value from p(x | z), {own}. Good looks are no "
-        f"measure of log p(x), nor it of them: python -m vaelib evaluate {its.folder} has it."
+        f"Each z is drawn from the prior, then each value from p(x | z), {own}. How they look says "
+        f"little about log p(x); to measure that: python -m vaelib evaluate {its.folder}"
     )

@@ -1,16 +1,16 @@
 """log p(x) of data, each with its error; and which of them are odd."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from vaelib.cli import options as shared
 from vaelib.cli import pictures, results, tables
-from vaelib.cli.runs import New, generator, new, opened, units
+from vaelib.cli.runs import New, asked, generator, new, opened, units
+from vaelib.cli.words import in_options, say
 from vaelib.data import Pictures
 from vaelib.run import Trained
 from vaelib.run.option import whole
@@ -18,6 +18,7 @@ from vaelib.run.option import whole
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
 FEWEST = 10  # held-out data from which on it is known what is usual for the ink
+Against = Literal["ink"] | None
 ABOUT = "write log p(x) of data into a table, and show the odd ones"
 MORE = (
     "A row for each datum: its name; log_prob, the estimate L_K of log p(x) in nats; error, its "
@@ -69,7 +70,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         "elbo": score.elbo,
         "bits": score.bits,
     }
-    against = None if score.ink is None or len(its.test) < FEWEST else "ink"
+    against: Against = None if score.ink is None or len(its.test) < FEWEST else "ink"
     if "odd" in given:
         columns["oddness"] = score.oddness(against=against)
     label = [] if these.labels is None else ["class"]
@@ -82,13 +83,13 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{path}: {len(log_p)} of {these.where}; log_prob from {log_p.min():.2f} to "
         f"{log_p.max():.2f}, mean {log_p.mean():.2f} nats; higher is likelier\n"
-        f"log_prob is L_{given['samples']}, on average below log p(x); error is of its sampling "
-        f"alone, in nats; bits = -log_prob / (log 2 · values), lower is better.\n"
-        f"To be compared with scores of the same data only, in the same units, by models of the "
-        f"same kind of likelihood ({its.settings.likelihood} here)."
+        f"log_prob is L_{given['samples']}, on average below log p(x), and error its sampling "
+        f"error alone, both in nats; bits = -log_prob / (log 2 · values): lower is better.\n"
+        f"Compare only scores of the same data in the same units, under the same kind of "
+        f"likelihood ({asked(its).likelihood} here)."
     )
     if score.warning:
-        print(f"vaelib: warning: {score.warning}", file=sys.stderr)
+        say(f"warning: {in_options(score.warning, ('refine', 'samples'))}")
     if "odd" in given:
         _show_odd(path, its, these, given, columns["oddness"].cpu(), log_p, against)
 
@@ -100,7 +101,7 @@ def _show_odd(
     given: dict[str, Any],
     oddness: torch.Tensor,
     log_p: torch.Tensor,
-    against: str | None,
+    against: Against,
 ) -> None:
     """The oddest, first as lines and then as a sheet, and why log p(x) is not the measure."""
     most = oddness.topk(min(given["odd"], len(oddness))).indices
@@ -113,16 +114,15 @@ def _show_odd(
         )
     if against is None:
         print(
-            "Oddness is minus log_prob, in nats: the higher, the less likely. Of a table that is "
-            "the measure; a row at the top is far from what the model expects, and not by that a "
-            "mistake."
+            "Oddness is minus log_prob here, in nats: the higher, the less likely. A row at the "
+            "top is far from what the model expects; that alone doesn't make it a mistake."
         )
         return
     print(_why(its, these, given, log_p))
     if isinstance(its.layout, Pictures):
         odd = these.part(most)
         rows = units(odd.rows)
-        scale = pictures.shades(units(these.rows), its.settings.kind)
+        scale = pictures.shades(units(these.rows), asked(its).kind)
         captions = [
             [f"{place}. {name}", f"oddness {o:.1f}", f"log p {p:.1f}"]
             for place, (name, o, p) in enumerate(
@@ -137,14 +137,25 @@ def _show_odd(
 
 def _why(its: Trained, these: New, given: dict[str, Any], log_p: torch.Tensor) -> str:
     """What a blank datum scores: the reason why log p(x) alone does not tell what is odd."""
-    blank = torch.zeros_like(these.rows[:1])
     label = None if these.labels is None else these.labels[:1]
-    found = its.log_prob(blank, label, samples=given["samples"], generator=generator(its, given))
+    found = its.log_prob(
+        _blank(its, these.rows), label, samples=given["samples"], generator=generator(its, given)
+    )
     score = found.log_prob.item()
     above = int((score > log_p).sum())
+    because = "It rewards what is plain" if 2 * above > len(log_p) else "Ink has its price too"
     return (
-        f"Oddness is how many nats log_prob lies below what the run's held-out data with as much "
-        f"ink (the mean value) score. Why not log_prob alone? It falls with ink, as a "
-        f"bright value costs more than a dark one: a blank datum, all 0, scores {score:.2f}, above "
-        f"{above} of these {len(log_p)}."
+        f"Oddness is how many nats log_prob falls short of what held-out data with as much ink "
+        f"(mean value) score. Why not log_prob alone? {because}: a blank one, all of the commonest "
+        f"value, scores {score:.2f}, above {above} of these {len(log_p)}."
     )
+
+
+def _blank(its: Trained, rows: torch.Tensor) -> torch.Tensor:
+    """A row that is plain all over: in each channel the commonest value of these."""
+    channels = its.layout.channels if isinstance(its.layout, Pictures) else 1
+    common = [
+        rows[:, part].flatten().mode().values
+        for part in torch.arange(rows.shape[1]).chunk(channels)
+    ]
+    return torch.stack(common).repeat_interleave(rows.shape[1] // channels)[None]
