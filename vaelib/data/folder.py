@@ -8,7 +8,7 @@ import numpy as np
 from vaelib.arguments import BadValue
 from vaelib.data.dataset import Part, Pictures
 
-__all__ = ["coloured", "listed", "pictures", "split_in"]
+__all__ = ["coloured", "names", "pictures", "split_in"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = {"train", "test", "val", "valid", "validation"}
@@ -66,9 +66,9 @@ def pictures(folder: Path, notes: list[str], changes: list[str], *, new: bool = 
     return Part(*_stacked(images, notes), labels)
 
 
-def listed(folder: Path) -> list[Path]:
-    """The files that `pictures` reads, in its order."""
-    return _listed(folder, [])[0]
+def names(folder: Path) -> list[str]:
+    """What the pictures of a folder are called, in their order, with the folder of their class."""
+    return [file.relative_to(folder).as_posix() for file in _listed(folder, [])[0]]
 
 
 def image(file: Path, changes: list[str]) -> np.ndarray:
