@@ -39,7 +39,7 @@ LIKELIHOODS = {
     "continuous": ContinuousBernoulli,
     "gaussian": lambda: Gaussian(-1.0),
     "levels": lambda: Categorical(5),
-    "logistics": lambda: Logistics(2, channels=SHAPE[0]),
+    "logistics": lambda: Logistics(2, channels=SHAPE[0], levels=100),
     "columns": lambda: Gaussian(features=VALUES),
     "student": lambda: StudentT(features=VALUES),
     "poisson": Poisson,
