@@ -27,6 +27,7 @@ OF_THE_CPU = {
     "test_data": "data are read into main memory; fit takes them to the GPU",
     "test_device": "its GPU is played by the CPU",
     "test_exercises": "notebooks run on a CPU",
+    "test_export": "files are written on the CPU, for any machine",
     "test_figures": "figures draw from main memory",
     "test_files": "it writes files",
     "test_grading": "notebooks run on a CPU",

@@ -611,6 +611,20 @@ BUGS = [
         "test_a_condition_is_heard",
     ),
     Bug(
+        "export: a batch of one size",
+        "vaelib/export.py",
+        swap("{0: batch} for _", "{} for _"),
+        unit("export::test_torch_alone_says_the_same[bernoulli-mlp-0]"),
+        "test_torch_alone_says_the_same",
+    ),
+    Bug(
+        "export: the encoder is given x as it is",
+        "vaelib/export.py",
+        swap("x = self.likelihood.features(x)\n", "pass\n"),
+        unit("export::test_torch_alone_says_the_same[poisson-conv-3]"),
+        "test_torch_alone_says_the_same",
+    ),
+    Bug(
         "prior: a fixed one is no part of the model",
         "vaelib/prior.py",
         swap(

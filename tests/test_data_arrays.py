@@ -355,3 +355,27 @@ def test_rows_are_numbers_of_rows():
         data.Rows(np.ones((3, 2)), [0, 3])
     assert repr(data.Rows(np.ones((3000, 2)))) == "Rows(3,000 x 2, float32)"
     assert data.kind(data.Rows(np.ones((3, 2), np.uint8))) == "pixels"
+
+
+def test_rows_of_rows_are_rows_of_the_array(random):
+    """And nothing is read: they look at the array that the first were of."""
+    array = random.integers(0, 256, (30, 3, 4, 4), dtype=np.uint8)
+    first = data.Rows(array, np.arange(29, -1, -1))
+    again = data.Rows(first, [0, 5])
+    assert again.array is array
+    assert again[:].tolist() == array[[29, 24]].reshape(2, -1).tolist()
+    found = data.own(first)
+    assert isinstance(found.train, data.Rows)
+    assert found.train.array is array
+    assert found.layout == data.Pictures(4, 4, 3)
+    of_tensor = data.own(array[::-1].copy())
+    assert found.test[:].tolist() == of_tensor.test.tolist()
+
+
+def test_a_mapped_array_stays_mapped(random, tmp_path):
+    file = npy(tmp_path / "a.npy", random.normal(size=(30, 4, 4)))
+    mapped = np.load(file, mmap_mode="r")
+    found = data.own(mapped, labels=["a", "b", "c"] * 10)
+    assert isinstance(found.train, data.Rows)
+    assert found.train[:].tolist() == data.own(file).train.tolist()
+    assert len(found.test_labels) == 3

@@ -13,7 +13,7 @@ from vaelib.data.dataset import Columns, Dataset, Kind, Layout, Pictures, kind
 from vaelib.data.named import Images, digits, fashion_mnist, mnist
 from vaelib.data.own import own
 from vaelib.data.rows import Rows
-from vaelib.data.same import labels_of, same
+from vaelib.data.same import labels_of, names_of, same
 
 __all__ = [
     "Binarization",
@@ -31,6 +31,7 @@ __all__ = [
     "kind",
     "labels_of",
     "mnist",
+    "names_of",
     "own",
     "same",
 ]

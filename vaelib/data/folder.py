@@ -8,7 +8,7 @@ import numpy as np
 from vaelib.arguments import BadValue
 from vaelib.data.dataset import Part, Pictures
 
-__all__ = ["coloured", "pictures", "split_in"]
+__all__ = ["coloured", "names", "pictures", "split_in"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = {"train", "test", "val", "valid", "validation"}
@@ -64,6 +64,11 @@ def pictures(folder: Path, notes: list[str], changes: list[str], *, new: bool = 
             f"above {high}, almost black; masks of 0 and 1 are to be multiplied by 255"
         )
     return Part(*_stacked(images, notes), labels)
+
+
+def names(folder: Path) -> list[str]:
+    """What the pictures of a folder are called, in their order, with the folder of their class."""
+    return [file.relative_to(folder).as_posix() for file in _listed(folder, [])[0]]
 
 
 def image(file: Path, changes: list[str]) -> np.ndarray:

@@ -84,10 +84,10 @@ def as_array(source: Any, where: str) -> np.ndarray:
 
 
 def _read_array(source: Any, labels: Any, content: Content) -> None:
-    array = as_array(source, "data")
+    array = source if isinstance(source, Rows) else as_array(source, "data")
     names = None
     if labels is not None:
-        names = arrays.names_of(np.asarray(labels), len(array), "labels")
+        names = arrays.label_names(np.asarray(labels), len(array), "labels")
     content.parts["data"] = arrays.part(array, "data", content.notes, content.changes, names)
 
 

@@ -18,7 +18,7 @@ from vaelib.data.own import numbers_of
 from vaelib.data.read import as_array, existing
 from vaelib.data.values import require_type
 
-__all__ = ["labels_of", "same"]
+__all__ = ["labels_of", "names_of", "same"]
 
 _ALL = 10**18  # bytes: whatever a file has is read
 
@@ -81,6 +81,18 @@ def labels_of(source: Any, classes: tuple[str, ...], *, labels: str | None = Non
     return numbers_of(table.labels(path, labels), classes, str(path))
 
 
+def names_of(source: Any) -> list[str] | None:
+    """What the rows of new data are called, in the order of `same`.
+
+    Returns:
+        Of a folder the names of its files, ``"7/07.png"`` of one in the folder of a class; None of
+        all else.
+    """
+    if not isinstance(source, str | Path) or not existing(source).is_dir():
+        return None
+    return folder.names(_held_out_in(Path(source)))
+
+
 def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
     """The values of a source in rows of this layout."""
     if isinstance(source, Dataset):
@@ -100,7 +112,11 @@ def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
 
 
 def _pictures(path: Path) -> Part:
-    return folder.pictures(path / "test" if folder.split_in(path) else path, [], [], new=True)
+    return folder.pictures(_held_out_in(path), [], [], new=True)
+
+
+def _held_out_in(path: Path) -> Path:
+    return path / "test" if folder.split_in(path) else path
 
 
 def _array(path: Path) -> tuple[np.ndarray, list[str] | None]:

@@ -89,9 +89,9 @@ def refined_q(
             f"refined_q: expected samples and batch_size ≥ 1, got {samples} and {batch_size}"
         )
     c = coded(model, c, x, len(x))
-    with evaluation_mode(model):
+    with evaluation_mode(model), torch.no_grad():
         ends = [
-            _climbed(model, batch, given, steps, lr, samples, generator)
+            climbed(model, batch, given, model.raw(batch, *given), steps, lr, samples, generator)
             for batch, given in batches(x, c, batch_size)
         ]
     raw = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
@@ -99,23 +99,23 @@ def refined_q(
     return posterior.remembering(raw)
 
 
-def _climbed(
+def climbed(
     model: Model,
     x: Tensor,
     given: tuple[Tensor, ...],
+    raw: Raw,
     steps: int,
     lr: float,
     samples: int,
     generator: torch.Generator | None,
 ) -> Raw:
-    """The climb from each start; for each datum the end at which the bound is higher."""
+    """The climb from raw and from a scout; for each datum the end at which the bound is higher."""
 
     def bound(raw: Raw, samples: int = samples) -> Tensor:
         eps = model.noise(len(x), samples=samples, generator=generator)
         return importance_weighted_bound(model.log_weights(x, eps, *given, raw=raw))
 
     with torch.no_grad():
-        raw = model.raw(x, *given)
         # Under the labels of these data by turns, which a prior may depend on.
         labels = (c[torch.arange(_SCOUTS, device=c.device) % len(c)] for c in given)
         _, z = model.sample(_SCOUTS, *labels, generator=generator)

@@ -140,7 +140,7 @@ def _require_together(s: Settings) -> None:
     if s.condition and not s.classes:
         raise BadValue(
             "--condition: the data have no labels; put the pictures of each class into a folder of "
-            "its own, or add an array train_labels (in Python: labels=…)",
+            "its own, name the column of a table by --labels, or add an array train_labels",
             "condition",
         )
     if s.net == "two-layer":

@@ -130,7 +130,7 @@ class Trained:
                     rows = torch.from_numpy(kept["test"])
                 found = (rows, None if labels is None else torch.from_numpy(labels))
             else:
-                read = build.dataset(self.settings.data)
+                read = build.dataset(self.settings.data, self.settings.labels)
                 found = (read.test, read.test_labels)
             build.require_held_out(self.settings, self.settings.data, found[0])
             self._held_out = found

@@ -104,7 +104,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         f"{source}: {len(x):,} of {len(held_out.test):,} held-out data{drawn}, on {device}\n",
         flush=True,
     )
-    at_once, batch_size = map(min, *(chunks(its.model) for its in runs.values()))
+    at_once, batch_size = map(min, zip(*(chunks(its.model) for its in runs.values()), strict=True))
     report = evaluation.report(
         {name: its.model for name, its in runs.items()},
         x,
