@@ -403,7 +403,7 @@ def _finished(folder: Path) -> bool:
 
 def _keep(folder: Path, rows: Dataset) -> None:
     """Write down what was held out of data that were in memory, so that it can be measured on."""
-    kept = {"test": build.numpy_rows(rows.test)}
+    kept: dict[str, Any] = {"test": build.numpy_rows(rows.test)}
     if rows.test_labels is not None:
         kept["test_labels"] = rows.test_labels.numpy()
     content = io.BytesIO()
