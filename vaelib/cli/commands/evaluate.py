@@ -19,7 +19,7 @@ from vaelib.cli.runs import opened
 from vaelib.run import build, settings
 from vaelib.run.option import name, whole
 from vaelib.run.settings import Settings
-from vaelib.run.trained import chunks
+from vaelib.run.trained import affordable, checked, chunks
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
@@ -47,8 +47,9 @@ def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
     add(
         "--images",
         type=whole(2),
-        default=500,
-        help="of the held-out ones, at random, 2 or more, all if there are fewer (default 500)",
+        default=None,
+        help="of the held-out ones, at random, 2 or more, all if there are fewer (default: as many "
+        "as --samples has by default)",
     )
     samples(command)
     add(
@@ -90,7 +91,9 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     }
     device, seed = build.device(given["device"]), given["seed"]
     order = torch.randperm(len(held_out.test), generator=torch.Generator().manual_seed(seed))
-    order = order[: given["images"]]
+    few = min(affordable(its.model) for its in runs.values())
+    given = given | {"samples": given["samples"] or few}
+    order = order[: given["images"] or few]
     rows = held_out.test[order]
     rows = (rows if isinstance(rows, Tensor) else torch.from_numpy(rows)).to(device)
     c = None
@@ -110,6 +113,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         x,
         c,
         samples=given["samples"],
+        check=min(checked(its.model) for its in runs.values()),
         refine="refine" in given,
         at_once=at_once,
         batch_size=batch_size,

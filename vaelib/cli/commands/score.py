@@ -83,7 +83,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{path}: {len(log_p)} of {these.where}; log_prob from {log_p.min():.2f} to "
         f"{log_p.max():.2f}, mean {log_p.mean():.2f} nats; higher is likelier\n"
-        f"log_prob is L_{given['samples']}, on average below log p(x), and error its sampling "
+        f"log_prob is L_{score.samples}, on average below log p(x), and error its sampling "
         f"error alone, both in nats; bits = -log_prob / (log 2 · values): lower is better.\n"
         f"Compare only scores of the same data in the same units, under the same kind of "
         f"likelihood ({asked(its).likelihood} here)."
