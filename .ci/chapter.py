@@ -22,20 +22,14 @@ SKETCH = Path(__file__).resolve().parent / "sketch"
 FILES = {
     "chapter.ipynb": "book/{}.ipynb",
     "module.py": "vaelib/{}.py",
+    "api.md": "book/api/{}.md",
     "checks.py": "vaelib/course/checks/{}.py",
     "wrong_answers.py": "tests/wrong_answers/{}.py",
     "test.py": "tests/test_{}.py",
 }
-SECTION = """\
-## {title}
-
-```{{eval-rst}}
-.. automodule:: vaelib.{name}
-   :members:
-   :show-inheritance:
-```
-
-"""
+ROW = "| [`vaelib.{name}`](api/{name}.md) | {title} |\n"
+# The table of the package's page in which a chapter's module stands.
+TABLE = r"(?s)## The mathematics\n.*?\n(?=\n## )"
 
 
 def layers() -> list[str]:
@@ -84,13 +78,13 @@ def write(name: str) -> list[Path]:
     toc = ROOT / "_toc.yml"
     last = f"      - file: book/{known[-1].name}\n"
     toc.write_text(toc.read_text().replace(last, f"{last}      - file: book/{name}\n"))
-    # On the page of the package a module stands above those that may import it.
-    page, order = ROOT / "book" / "api.md", layers()
-    sections = re.split(r"(?m)^(?=## )", page.read_text())
-    above = [re.search(r"automodule:: vaelib\.(\w+)", section) for section in sections]
-    place = next(i for i, m in enumerate(above) if m and order.index(m[1]) <= order.index(name))
-    sections.insert(place, SECTION.format(title=name.capitalize(), name=name))
-    page.write_text("".join(sections))
+    page = ROOT / "book" / "api.md"
+    table = re.search(TABLE, page.read_text())[0]
+    row = ROW.format(name=name, title=name.capitalize())
+    page.write_text(page.read_text().replace(table, table + row))
+    last = re.findall(r"api/(\w+)\.md", table)[-1]
+    line = f"          - file: book/api/{last}\n"
+    toc.write_text(toc.read_text().replace(line, line + line.replace(f"/{last}", f"/{name}")))
     return [*paths, toc, page]
 
 

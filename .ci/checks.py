@@ -108,7 +108,7 @@ def spelling(paths: list[str]) -> Result:
         ]
         words.append(json.dumps(content["metadata"].get("chapter", {}), ensure_ascii=False))
         (folder / f"{path.stem}.md").write_text("\n\n".join(words))
-    everything = [folder, *(ROOT / "book").glob("*.md"), *ROOT.glob("*.md"), "vaelib", "tests"]
+    everything = [folder, *(ROOT / "book").glob("**/*.md"), *ROOT.glob("*.md"), "vaelib", "tests"]
     return tool(BIN / "codespell", *(paths or everything))
 
 

@@ -611,6 +611,20 @@ BUGS = [
         "test_a_condition_is_heard",
     ),
     Bug(
+        "export: a batch of one size",
+        "vaelib/export.py",
+        swap("{0: batch} for _", "{} for _"),
+        unit("export::test_torch_alone_says_the_same[bernoulli-mlp-0]"),
+        "test_torch_alone_says_the_same",
+    ),
+    Bug(
+        "export: the encoder is given x as it is",
+        "vaelib/export.py",
+        swap("x = self.likelihood.features(x)\n", "pass\n"),
+        unit("export::test_torch_alone_says_the_same[poisson-conv-3]"),
+        "test_torch_alone_says_the_same",
+    ),
+    Bug(
         "prior: a fixed one is no part of the model",
         "vaelib/prior.py",
         swap(
@@ -877,14 +891,14 @@ BUGS = [
     ),
     Bug(
         "train: the KL's warm-up never ends",
-        "vaelib/train/loop.py",
-        swap("model.warm_up(done / (warmup * per_epoch))", "model.warm_up(0.5)"),
+        "vaelib/train/epochs.py",
+        swap("warm_up(done / (self.warmup * self.per_epoch))", "warm_up(0.5)"),
         unit("train"),
         "test_the_kl_is_warmed_up_in_equal_steps",
     ),
     Bug(
         "train: a density of grey pixels learns from zeros and ones",
-        "vaelib/train/images.py",
+        "vaelib/train/feed.py",
         swap(
             "return likelihood.prepare, likelihood.binarization",
             'return partial(binarize, how="dynamic"), "dynamic"',
@@ -926,6 +940,65 @@ BUGS = [
         swap(".{secrets.token_hex(8)}.part", ".part"),
         unit("train_lock::test_two_that_save_at_once_leave_whole_files"),
         "test_two_that_save_at_once",
+    ),
+    Bug(
+        "train: labels stay where they are while rows are drawn",
+        "vaelib/train/feed.py",
+        swap("[self.labels[numbers]]", "[self.labels[: len(numbers)]]"),
+        unit("train_rows::test_labels_go_with_their_rows"),
+        "test_labels_go_with_their_rows",
+    ),
+    Bug(
+        "train: units are taken anew from other data",
+        "vaelib/train/feed.py",
+        swap('bool(getattr(part, "measured", False))', "False"),
+        unit("train_rows::test_other_data_go_on"),
+        "test_other_data_go_on",
+    ),
+    Bug(
+        "train: a look at a loader's first rows uses up its draws",
+        "vaelib/train/loader.py",
+        swap("        _restore(own, kept)\n", "        pass\n"),
+        unit("train_rows"),
+        "test_a_l",
+    ),
+    Bug(
+        "train: a loader's own generator is not in the checkpoint",
+        "vaelib/train/loader.py",
+        swap("self.own[int(key)].set_state(state)", "pass"),
+        unit("train_rows::test_a_loader_resumes"),
+        "test_a_loader_resumes",
+    ),
+    Bug(
+        "train: the mean over batches is taken for one over rows",
+        "vaelib/train/loader.py",
+        swap("self.sizes[self.position] = len(parts[0])", "self.sizes[self.position] = 1"),
+        unit("train_rows::test_batches_may_be"),
+        "test_batches_may_be",
+    ),
+    Bug(
+        "train: a scheduler for epochs steps with each batch",
+        "vaelib/train/torch_schedulers.py",
+        swap('per_epoch if self.every == "epoch" else 1', "1"),
+        unit("train_epoch::test_a_scheduler_of_torch"),
+        r"test_a_scheduler_of_torch.*\[StepLR\]",
+    ),
+    Bug(
+        "train: one rate for all groups of parameters",
+        "vaelib/train/optimizer.py",
+        swap('lr if group["lr"] is rate else float(group["lr"])', "lr"),
+        unit("train_epoch::test_each_group"),
+        "test_each_group",
+    ),
+    Bug(
+        "train: the terms are measured with dropout",
+        "vaelib/train/measure.py",
+        swap(
+            "        with evaluation_mode(self.model):\n            terms",
+            "        if True:\n            terms",
+        ),
+        unit("train_epoch"),
+        "test_what_is_measured_does_not|test_it_is_measured_on_few",
     ),
     Bug(
         "train: a lock whose file was removed counts",
@@ -1017,7 +1090,7 @@ BUGS = [
     Bug(
         "trainer: several processes cut pictures",
         "vaelib/train/team.py",
-        swap("if batch[0].ndim != 2 or any(", "if any("),
+        swap("if batch[0].ndim != 2 or not fits:", "if not fits:"),
         unit("trainer::test_pictures_are_not_cut_by_a_team"),
         "test_pictures_are_not_cut",
     ),
@@ -1120,7 +1193,7 @@ BUGS = [
     ),
     Bug(
         "graph: Adam asks the processor for its step",
-        "vaelib/train/loop.py",
+        "vaelib/train/optimizer.py",
         swap("capturable=graph", "capturable=False"),
         unit("device::test_a_step_as_one_graph_does_what_the_step_does"),
         "Adam as it is reads numbers on the processor",
@@ -1261,7 +1334,7 @@ BUGS = [
         "mypy: a wrong type",
         "vaelib/train/run.py",
         swap(
-            "(self.losses.cpu().double() @ self.batches.sizes).item() / len(self.batches.data)",
+            "(self.losses.cpu().double() @ sizes).item() / sizes.sum().item()",
             "str(self.losses)",
         ),
         ("mypy",),

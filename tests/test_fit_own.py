@@ -9,13 +9,7 @@ import torch
 from PIL import Image
 
 import vaelib
-from vaelib import data, nets, train
-from vaelib.arguments import BadValue
-from vaelib.likelihood import Likelihood
-from vaelib.run import Score, Settings, Trained, settings
-from vaelib.run.fit import prepare
-from vaelib.run.odd import usual
-from vaelib.vae import VAE
+from vaelib import data
 
 SMALL = {"hidden": [16], "latent": 2, "epochs": 2, "batch_size": 16, "progress": False}
 N, SIDE = 60, 16
@@ -89,7 +83,7 @@ def labels(path):
 
 def holes(path):
     values = measurements()
-    values[numbers().random(values.shape) < 0.3] = np.nan
+    values[(numbers().random(values.shape) < 0.3) & (np.arange(4) > 0)] = np.nan
     csv(path, values)
 
 
@@ -129,7 +123,6 @@ def test_from_file_to_trained_scored_sampled_encoded(name, here):
     assert (score.elbo < score.log_prob + 5 * score.error + 1e-3).all()
     seen = (~new.test.isnan()).sum(1) if name == "missing" else values
     torch.testing.assert_close(score.bits, -score.log_prob / math.log(2) / seen)
-    assert f"L_20" in str(run.evaluate(samples=20))
     # What is missing, be it in the data or said by a mask, is filled in, and the rest is kept.
     mask = torch.ones(6, values, dtype=torch.bool)
     mask[:, 1] = False
@@ -148,4 +141,6 @@ def test_from_file_to_trained_scored_sampled_encoded(name, here):
     noise.manual_seed(3)
     assert torch.equal(again.reconstruct(new, generator=noise).mean, p.mean)
     assert torch.equal(again.sample(5, label, generator=noise), drawn)
-    assert str(again.evaluate(samples=20)) == str(run.evaluate(samples=20))
+    if name in ("table", "missing"):  # of the others it takes long
+        assert "L_20" in str(run.evaluate(samples=20))
+        assert str(again.evaluate(samples=20)) == str(run.evaluate(samples=20))

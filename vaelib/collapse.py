@@ -198,6 +198,15 @@ def symptoms(
 
     Raises:
         ValueError: if the variance is not positive; see also `vaelib.vae.VAE.terms`.
+
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> _ = torch.manual_seed(0)
+    >>> start = VAE(MLPEncoder(12, 2), MLPDecoder(2, 12))
+    >>> x = torch.bernoulli(torch.full((50, 12), 0.5))
+    >>> loss = lambda model, x, eps: model(x, eps) / 12  # a mean over pixels
+    >>> found = symptoms(start, start, x, alone=-12 * math.log(2), loss=loss)
+    >>> found.encoder_hears > 0, cause(found._replace(kl=0.0))
+    (True, 'reduction')
     """
     if variance is not None and not variance > 0:
         raise BadValue(f"symptoms: expected a positive variance of the noise, got {variance}")

@@ -17,6 +17,9 @@ from torch.nn.functional import softplus
 
 __all__ = ["MeasuredNegativeBinomial", "MeasuredPoisson", "expm1_less", "stirling_rest"]
 
+_LIMIT = 60.0
+_LARGEST = 2.0**62  # of a rate that torch draws a count of, as a whole number of 64 bits
+
 
 class MeasuredPoisson(Distribution):
     r"""A count with the mean $\lambda = \text{factor} \cdot e^{\ell}$.
@@ -70,7 +73,7 @@ class MeasuredPoisson(Distribution):
         """Counts of shape ``[*sample_shape, *batch]``, by torch's own generator."""
         with torch.no_grad():
             rate = self.mean.expand(self._extended_shape(torch.Size(sample_shape)))
-            return torch.poisson(rate.contiguous())
+            return torch.poisson(rate.clamp(max=_LARGEST).contiguous())
 
 
 class MeasuredNegativeBinomial(Distribution):
@@ -97,7 +100,8 @@ class MeasuredNegativeBinomial(Distribution):
 
     def __init__(self, log_mean: Tensor, log_total_count: Tensor, factor: Tensor) -> None:
         self.log_mean, self.factor = log_mean, factor
-        self.log_total_count = log_total_count
+        # At e^60 a Poisson count, at e^-60 none or very many; no quotient overflows between.
+        self.log_total_count = log_total_count.clamp(-_LIMIT, _LIMIT)
         super().__init__(log_mean.shape, validate_args=False)
 
     def expand(
@@ -150,7 +154,8 @@ class MeasuredNegativeBinomial(Distribution):
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
             r = self.log_total_count.exp().expand(shape)
-            return torch.poisson(torch._standard_gamma(r.contiguous()) / r * self.mean)
+            rate = torch._standard_gamma(r.contiguous()) / r * self.mean
+            return torch.poisson(rate.clamp(max=_LARGEST))
 
 
 _POWERS = [2 / math.factorial(k) for k in range(2, 16)]  # ψ(t) = ½ t² Σ 2 tᵏ / (k + 2)!

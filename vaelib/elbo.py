@@ -56,6 +56,12 @@ def log_weights(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tenso
 
     Raises:
         ValueError: if z is not of that shape; see `terms`.
+
+    >>> from vaelib.latent import LinearGaussian
+    >>> model = LinearGaussian(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0))
+    >>> x, z = torch.tensor([[3.0]]), torch.randn(4, 1, 1)
+    >>> torch.allclose(log_weights(model, x, model.posterior(x), z), model.log_evidence(x))
+    True
     """
     _require_samples("log_weights", x, q, z)
     return model.log_joint(x, z) - q.log_prob(z)
@@ -151,6 +157,15 @@ def terms(model: LatentVariableModel, x: Tensor, q: Distribution, z: Tensor) -> 
 
     References:
         Kingma and Welling (arXiv:1312.6114), equation 3.
+
+    >>> from vaelib.kl import DiagonalNormal
+    >>> from vaelib.vae import VAE
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> model = VAE(MLPEncoder(6, 2), MLPDecoder(2, 6))
+    >>> q = DiagonalNormal(torch.ones(3, 2), torch.zeros(3, 2))
+    >>> parts = terms(model, torch.zeros(3, 6), q, q.rsample((10,)))
+    >>> parts.kl, parts.elbo.shape  # ½ for each latent dimension
+    (tensor([1., 1., 1.]), torch.Size([3]))
     """
     _require_samples("terms", x, q, z)
     return Terms(model.log_likelihood(x, z).mean(0), kl_divergence(q, model.prior))

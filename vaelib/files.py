@@ -23,6 +23,14 @@ def replace(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: if it cannot be written; what was there before is as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "run" / "notes.txt"
+    ...     replace(path, b"first")
+    ...     replace(path, b"second")
+    ...     path.read_text(), [one.name for one in path.parent.iterdir()]
+    ('second', ['notes.txt'])
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -39,7 +47,11 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def remedy(error: OSError) -> str:
-    """What to do about a file that cannot be written."""
+    """What to do about a file that cannot be written.
+
+    >>> remedy(OSError(errno.ENOSPC, "No space left on device"))
+    'make room'
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "make room"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -48,7 +60,11 @@ def remedy(error: OSError) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What a file that is to be read again says of the programs that wrote it."""
+    """What a file that is to be read again says of the programs that wrote it.
+
+    >>> sorted(versions())
+    ['torch', 'vaelib']
+    """
     import torch  # here: grading's scripts write files, and need it for nothing else
 
     return {"vaelib": vaelib.__version__, "torch": torch.__version__}

@@ -132,7 +132,7 @@ class MeasuredStudentT(_Measured):
         far = w > 1e3
         near = torch.log1p(torch.where(far, 0.0, w).square())
         high = torch.where(far, w, 1.0)
-        log1p = torch.where(far, 2 * high.log() + (1 / high).square(), near)
+        log1p = torch.where(far, 2 * high.log() + torch.log1p(high**-2), near)
         # Of the two logarithms of Γ, a million each for a df of 10⁵, only the difference counts.
         constant = log_gamma_step(0.5 * self.df) - 0.5 * (self.df.log() + math.log(math.pi))
         return constant - 0.5 * (self.df + 1) * log1p
@@ -151,7 +151,7 @@ class MeasuredStudentT(_Measured):
 
 
 # log Γ(a + ½) - log Γ(a) = ½ log a + Σ cₖ a^(1 - 2k), from the expansion of Tricomi and Erdélyi
-# (1951) of the ratio; from 8 on the rest is below 1e-13.
+# (1951) of the ratio; from 12 on the rest is below 2e-16.
 _STEP = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224)
 
 
@@ -161,11 +161,11 @@ def log_gamma_step(a: Tensor) -> Tensor:
     >>> log_gamma_step(torch.tensor([0.5, 1e10]))  # -½ log π; ½ log 10¹⁰
     tensor([-0.5724, 11.5129])
     """
-    high = a + 8
+    high = a + 12
     inverse = 1 / high
     square = inverse.square()
     series = torch.full_like(high, _STEP[-1])
     for c in _STEP[-2::-1]:
         series = series * square + c
-    below = torch.stack([torch.log1p(0.5 / (a + k)) for k in range(8)]).sum(0)
+    below = torch.stack([torch.log1p(0.5 / (a + k)) for k in range(12)]).sum(0)
     return 0.5 * high.log() + series * inverse - below

@@ -65,7 +65,14 @@ def _kept(value: Any) -> Any:
 
 
 def made_of(*attributes: str) -> Callable[[C], C]:
-    """Decorate a class whose attributes of these names are the arguments of its constructor."""
+    """Decorate a class whose attributes of these names are the arguments of its constructor.
+
+    >>> from vaelib.kl import DiagonalNormal  # @made_of("loc", "logvar")
+    >>> from vaelib.prior import Fixed
+    >>> prior = Fixed(DiagonalNormal(torch.zeros(2), torch.zeros(2)))
+    >>> describe(prior)["arguments"]["normal"]["tensors"]["loc"]
+    {'dtype': 'float32', 'values': [0.0, 0.0]}
+    """
 
     def known(cls: C) -> C:
         _PARTS[cls] = attributes

@@ -199,6 +199,14 @@ def stop_score(q: DiagonalNormal) -> DiagonalNormal:
 
     References:
         Roeder, Wu and Duvenaud, Sticking the Landing (arXiv:1703.09194).
+
+    >>> loc = torch.tensor([1.0], requires_grad=True)
+    >>> q = DiagonalNormal(loc, torch.zeros(1))
+    >>> posterior = DiagonalNormal(torch.ones(1), torch.zeros(1))  # q is there already
+    >>> z = reparameterize(q.loc, q.logvar, torch.tensor([0.7]))
+    >>> log_weight = posterior.log_prob(z) - stop_score(q).log_prob(z)
+    >>> torch.autograd.grad(log_weight, loc)  # no noise; with q.log_prob(z) it would be -0.7
+    (tensor([0.]),)
     """
     return DiagonalNormal(q.loc.detach(), q.logvar.detach())
 

@@ -28,7 +28,7 @@ def without_marks(app, docname, source):
 
 
 def offer_copy(app, pagename, templatename, context, doctree):
-    name = pagename.split("/")[-1] + ".ipynb"
+    name = pagename.removeprefix("book/") + ".ipynb"
     if doctree is not None and (COPIES / name).exists():
         body = context["body"]
         asked = '<section id="exercise-1' in body

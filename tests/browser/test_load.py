@@ -7,7 +7,7 @@ import pytest
 from chapters import chapters
 from conftest import SITE
 from fontTools.ttLib import TTFont
-from test_site import CONTENT, PAGES
+from test_site import CONTENT, PAGES, visited
 
 CHAPTERS = [f"book/{chapter.name}.html" for chapter in chapters()]
 # Thousands of bytes, compressed, until a page lies still; nobody has scrolled.
@@ -34,7 +34,7 @@ def test_the_first_load_is_light(visit, page, width):
     assert sum(weights.values()) <= 1000 * MOST[page], heaviest
 
 
-@pytest.mark.parametrize("page", CONTENT)
+@pytest.mark.parametrize("page", visited(CONTENT))
 def test_a_page_says_all_without_scripts(browser, site, page):
     """Its formulas are set, its pictures are there, no figure's place is empty."""
     context = browser.new_context(viewport={"width": 390, "height": 900}, java_script_enabled=False)
@@ -75,7 +75,7 @@ TOP = """(id) => document.getElementById(id).querySelector("h1, h2, h3, h4, dt")
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("page", CONTENT)
+@pytest.mark.parametrize("page", visited(CONTENT))
 def test_a_link_to_a_section_shows_it_at_the_top(visit, page, width):
     """The last one too, and one with pictures and figures above and below; it stays there."""
     body = (SITE / page).read_text()

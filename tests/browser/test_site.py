@@ -17,6 +17,13 @@ PAGES = sorted(
 CONTENT = [page for page in PAGES if page.startswith("book/")]
 
 
+def visited(pages):
+    """Pages as parameters. Those of modules are all of one make: three are always visited."""
+    always = {f"book/api/{name}.html" for name in ("vae", "latent", "figures")}
+    few = {page for page in pages if page.startswith("book/api/")} - always
+    return [pytest.param(page, marks=pytest.mark.soak) if page in few else page for page in pages]
+
+
 def test_there_are_pages():
     assert {"book/index.html", "book/vae.html", "book/notation.html", "book/api.html"} <= set(PAGES)
 
@@ -102,7 +109,7 @@ def check_formulas(tab):
 
 # One visit to each page: opening a chapter and setting its formulas is what takes the time. It gets
 # as narrow as a phone there; tests below, and of figures, open pages that are so from the start.
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", visited(PAGES))
 def test_a_page_on_a_desktop_and_on_a_phone(visit, page):
     seen = visit(1280, "light")
     tab = seen.open(page)

@@ -13,7 +13,13 @@ from vaelib.recipe import rebuildable
 
 @runtime_checkable
 class Simulator(Protocol):
-    """A model that can be simulated, which needs its parameters to be known."""
+    """A model that can be simulated, which needs its parameters to be known.
+
+    >>> from vaelib.latent import LinearGaussian
+    >>> model = LinearGaussian(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0))
+    >>> isinstance(model, Simulator)
+    True
+    """
 
     def sample(
         self, n: int, *, generator: torch.Generator | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaelib import files
 from vaelib.arguments import BadValue
 from vaelib.cli import pictures, tables
+from vaelib.cli.runs import asked
 from vaelib.data import Columns, Layout
 from vaelib.run import Trained
 
@@ -59,7 +60,7 @@ def write_rows(
     Returns:
         What is black and what is white in a sheet, if it is not pixels'.
     """
-    layout, kind = run.layout, run.settings.kind
+    layout, kind = run.layout, asked(run).kind
     if isinstance(layout, Columns):
         extra = {"name": None if names is None else [[name] for name in names], "class": classes}
         there = {head: cells for head, cells in extra.items() if cells and any(cells)}
@@ -95,7 +96,7 @@ def array(run: Trained, rows: Tensor) -> np.ndarray:
     Pixels are rounded to one of 256 levels; counts are whole, where all of them are (a mean's are
     not).
     """
-    kind, layout = run.settings.kind, run.layout
+    kind, layout = asked(run).kind, run.layout
     if kind == "pixels":
         values = (rows.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     elif kind == "counts" and (rows == rows.round()).all():

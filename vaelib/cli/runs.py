@@ -14,7 +14,7 @@ from vaelib.run.labels import labels_of
 from vaelib.run.load import history, trained
 from vaelib.train import checkpoint
 
-__all__ = ["New", "generator", "label", "new", "opened", "units"]
+__all__ = ["New", "asked", "generator", "label", "new", "opened", "units"]
 
 
 def opened(folder: str | Path, given: Mapping[str, Any], classes: Sequence[type]) -> Trained:
@@ -36,6 +36,12 @@ def opened(folder: str | Path, given: Mapping[str, Any], classes: Sequence[type]
     if not about["finished"]:
         print(f"note: {folder} is not finished, {done} of {ours.epochs} epochs are done")
     return Trained(model.to(device), settings=ours, folder=folder, history=history(about))
+
+
+def asked(run: Trained) -> settings.Settings:
+    """The options of a run that `opened` returned: it has some."""
+    assert run.settings is not None
+    return run.settings
 
 
 class New(NamedTuple):
@@ -69,7 +75,8 @@ class New(NamedTuple):
 
 def new(run: Trained, given: Mapping[str, Any]) -> New:
     """What ``--data`` names, or what the run held out, with the class of each."""
-    source, word = given.get("data"), label(run, given)
+    source = given.get("data")
+    word: Any = label(run, given)
     if source is None:
         rows, own = run.test, run.test_labels
         rows = rows if isinstance(rows, Tensor) else torch.from_numpy(rows[:])
@@ -77,8 +84,10 @@ def new(run: Trained, given: Mapping[str, Any]) -> New:
         if word is None and run.model.condition:
             word = own
     else:
-        rows = data.same(source, run.layout, run.settings.kind)
+        rows = data.same(source, run.layout, asked(run).kind)
         names, where = data.names_of(source), str(source)
+        if word is None and run.model.condition:
+            word = data.labels_of(source, run.classes, labels=asked(run).labels)
     labels = labels_of(word, source, run.model, run.classes, len(rows))
     return New(rows, labels, names or [str(i + 1) for i in range(len(rows))], where)
 

@@ -66,6 +66,11 @@ def theme() -> None:
 
     They are SVG on a transparent ground, whose text stays sharp at each size. In the dark the
     site inverts them and turns the hue back: ink becomes light, and colours keep their meaning.
+
+    >>> with plt.rc_context():
+    ...     theme()
+    ...     plt.rcParams["image.cmap"]
+    'gray_r'
     """
     sns.set_theme(
         context="notebook",
@@ -90,7 +95,14 @@ def theme() -> None:
 
 
 def label(ax: Axes, x: float, y: float, text: str, color: object, **options: Any) -> None:
-    """A text at a curve, in the curve's colour: to its right, unless ``ha`` or ``va`` say else."""
+    """A text at a curve, in the curve's colour: to its right, unless ``ha`` or ``va`` say else.
+
+    >>> figure, ax = plt.subplots()
+    >>> label(ax, 1.0, -2.6, "log p(x)", EVIDENCE)
+    >>> ax.texts[0].get_text()
+    'log p(x)'
+    >>> plt.close(figure)
+    """
     ax.annotate(
         text,
         (x, y),
@@ -117,6 +129,12 @@ def stack(
             part goes to the left.
         start: where each row begins.
         show: what is written into a part, from its size; ``None`` writes nothing.
+
+    >>> figure, ax = plt.subplots()
+    >>> stack(ax, {"q": [(-3.1, BOUND), (-0.5, GAP)]})
+    >>> [text.get_text() for text in ax.texts]
+    ['−3.10', '−0.50']
+    >>> plt.close(figure)
     """
     for row, parts in enumerate(rows.values()):
         at = start
@@ -140,6 +158,11 @@ def images(
     Args:
         rows: name to ``[n, 784]`` values, dark where they are large; n may differ.
         vmin, vmax: what is drawn white and black.
+
+    >>> figure = images({"data": torch.zeros(5, 784), "means": torch.ones(3, 784)})
+    >>> len(figure.axes)
+    10
+    >>> plt.close(figure)
     """
     n = max(len(row) for row in rows.values())
     figure, axes = plt.subplots(
@@ -156,7 +179,13 @@ def images(
 
 
 def history(curves: dict[str, Sequence[float]], *, ylabel: str) -> Figure:
-    """One line per name, a value per epoch, each labelled at its end."""
+    """One line per name, a value per epoch, each labelled at its end.
+
+    >>> figure = history({"train": [-140.0, -120.0, -110.0]}, ylabel="ELBO, nats")
+    >>> figure.axes[0].get_xlabel()
+    'epoch'
+    >>> plt.close(figure)
+    """
     figure, ax = plt.subplots(figsize=(6.4, 3.2))
     for name, values in curves.items():
         epochs = np.arange(1, len(values) + 1)
@@ -175,7 +204,14 @@ def history(curves: dict[str, Sequence[float]], *, ylabel: str) -> Figure:
 
 
 def classes(ax: Axes, z: Float[Tensor, "n 2"], labels: Tensor, *, title: str = "") -> None:
-    """Codes in a latent plane, coloured by class, with each class's number near its median."""
+    """Codes in a latent plane, coloured by class, with each class's number near its median.
+
+    >>> figure, ax = plt.subplots()
+    >>> classes(ax, torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.tensor([3, 7]))
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '7']
+    >>> plt.close(figure)
+    """
     ax.scatter(
         z[:, 0],
         z[:, 1],
@@ -227,7 +263,14 @@ def ellipses(
     lw: float = 1.5,
     style: str = "-",
 ) -> None:
-    """The curve ``radius`` standard deviations around each mean; 2 hold 86 % of a 2-D normal."""
+    """The curve ``radius`` standard deviations around each mean; 2 hold 86 % of a 2-D normal.
+
+    >>> figure, ax = plt.subplots()
+    >>> ellipses(ax, torch.zeros(1, 2), torch.tensor([[0.5, 1.5]]))
+    >>> ax.patches[0].width, ax.patches[0].height
+    (2.0, 6.0)
+    >>> plt.close(figure)
+    """
     colors = colors or [Q] * len(loc)
     for centre, s, color in zip(loc.tolist(), scale.tolist(), colors, strict=True):
         width, height = 2 * radius * s[0], 2 * radius * s[1]
@@ -238,7 +281,16 @@ def ellipses(
 def density(
     ax: Axes, z: Float[Tensor, "cells 2"], values: Float[Tensor, " cells"], *, title: str = ""
 ) -> None:
-    """A density over the cells of a 2-D `vaelib.latent.grid`, dark where it is high."""
+    """A density over the cells of a 2-D `vaelib.latent.grid`, dark where it is high.
+
+    >>> from vaelib.latent import grid
+    >>> z, _ = grid(2, points=50, extent=3.0)
+    >>> figure, ax = plt.subplots()
+    >>> density(ax, z, torch.exp(-0.5 * z.square().sum(-1)), title="N(0, I)")
+    >>> ax.images[0].get_array().shape
+    (50, 50)
+    >>> plt.close(figure)
+    """
     points = round(len(z) ** 0.5)
     low, high = z.min().item(), z.max().item()
     picture = values.reshape(points, points).mT  # the first coordinate runs along the rows
@@ -262,6 +314,11 @@ def manifold(
         decode: from z ``[n, 2]`` to means ``[n, 784]``.
         points: pictures along each axis.
         extent: the square is [-extent, extent]².
+
+    >>> figure = manifold(lambda z: z.sum(1, keepdim=True).sigmoid().expand(-1, 784), points=3)
+    >>> figure.axes[0].images[0].get_array().shape
+    (84, 84)
+    >>> plt.close(figure)
     """
     axis = torch.linspace(-extent, extent, points)
     z = torch.cartesian_prod(axis.flip(0), axis).flip(1)  # rows from the top: z₂ falls, z₁ rises

@@ -12,7 +12,7 @@ __all__ = ["Table", "table"]
 
 
 class Table:
-    """Texts of cells by column. It shows itself as HTML in a notebook and as text elsewhere."""
+    """Texts of cells by column, made by `table`: HTML in a notebook, and text elsewhere."""
 
     def __init__(self, columns: Mapping[str, Sequence[str]], numeric: frozenset[str]) -> None:
         self.columns, self.numeric = dict(columns), numeric

@@ -3,9 +3,12 @@
 `elbo` averages what training climbed. `log_evidence` estimates log p(x) itself by importance
 sampling, the number that papers compare; `trust` says when its proposal, the encoder's q, is too
 poor for that, and `refined_q` gives a better one. With one or two latent dimensions
-`grid_log_evidence` is exact. `report` puts everything into one table over seeds.
+`grid_log_evidence` is exact. `report` puts everything into one table over seeds. `impute` fills the
+holes of data of which a part is seen.
 
-Each asks a model by the methods of `vaelib.vae.Model`, and not for its class.
+All take labels as c, for a model with a condition, and NaN for a value that is missing, under
+`vaelib.likelihood.Missing`. Each asks a model by the methods of `vaelib.vae.Model`, and not for its
+class.
 
 Chapters: :doc:`/book/vae`, :doc:`/book/train`.
 """
@@ -13,6 +16,7 @@ Chapters: :doc:`/book/vae`, :doc:`/book/train`.
 from vaelib.evaluate.encoder import ElboEstimate, active_units, elbo
 from vaelib.evaluate.evidence import log_evidence
 from vaelib.evaluate.grid import GridEvidence, grid_log_evidence
+from vaelib.evaluate.impute import Imputed, impute
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.evaluate.table import Evidence, Report, Scores, report
 
@@ -20,12 +24,14 @@ __all__ = [
     "ElboEstimate",
     "Evidence",
     "GridEvidence",
+    "Imputed",
     "Report",
     "Scores",
     "Trust",
     "active_units",
     "elbo",
     "grid_log_evidence",
+    "impute",
     "log_evidence",
     "refined_q",
     "report",

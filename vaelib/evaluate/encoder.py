@@ -1,5 +1,6 @@
 """What the encoder's q says of held-out data: the mean ELBO with its two terms, active units."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from vaelib.arguments import BadValue
 from vaelib.nets import evaluation_mode
 from vaelib.vae import Model
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["ElboEstimate", "active_units", "elbo"]
 
@@ -60,10 +62,18 @@ def require_finite(where: str, **terms: Tensor) -> None:
         )
 
 
+def batches(x: Tensor, c: Tensor | None, size: int) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Some rows at a time, and with them the arguments that hand their labels on, if any."""
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        yield x[rows], () if c is None else (c[rows],)
+
+
 @torch.no_grad()
 def elbo(
     model: Model,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     samples: int = 1,
     batch_size: int = 1000,
@@ -80,7 +90,9 @@ def elbo(
     Args:
         model: a trained `vaelib.vae.Model`, a `~vaelib.vae.VAE` say.
         x: held-out data in the likelihood's support, shape ``[n, pixel]``; binarize it once, so
-            that all that is compared sees the same data.
+            that all that is compared sees the same data. A missing value is NaN, under
+            `vaelib.likelihood.Missing`: only what is seen counts.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition.
         samples: S, samples of z per datum. One is unbiased; more reduce the noise.
         batch_size: data at a time. Another one draws the noise in another order.
         generator: source of the noise, on the data's device.
@@ -102,11 +114,12 @@ def elbo(
             f"evaluate.elbo: expected at least 2 data (for a standard error) and samples ≥ 1, got "
             f"{len(x)} and {samples}"
         )
+    c = coded(model, c, x, len(x))
     log_likelihood, kl = [], []
     with evaluation_mode(model):
-        for batch in x.split(batch_size):
+        for batch, given in batches(x, c, batch_size):
             eps = model.noise(len(batch), samples=samples, generator=generator)
-            terms = model.terms(batch, eps)
+            terms = model.terms(batch, eps, *given)
             log_likelihood.append(terms.log_likelihood.mean(0))
             # Exact, one value per datum, or estimated at each sample.
             kl.append(terms.kl if terms.kl.ndim == 1 else terms.kl.mean(0))
@@ -127,6 +140,7 @@ def elbo(
 def active_units(
     model: Model,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     threshold: float = 0.01,
     samples: int = 100,
@@ -151,6 +165,7 @@ def active_units(
     Args:
         model: a trained `vaelib.vae.Model` with a posterior, a `~vaelib.vae.VAE` say.
         x: data, shape ``[n, pixel]``; the count depends on them, so say which.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition.
         threshold: the customary one; between 0.001 and 0.1 a trained model's count hardly moves,
             unless training stopped early.
         samples: S, at least 2; used only where the mean has no closed form.
@@ -173,12 +188,12 @@ def active_units(
             f"active_units: expected at least 2 data for a variance, got {len(x)}, and "
             f"samples ≥ 2, got {samples}"
         )
+    c = coded(model, c, x, len(x))
     loc, its_noise = [], []
     with evaluation_mode(model):
-        for batch in x.split(batch_size):
-            values = model.means(
-                batch, partial(model.noise, len(batch), samples=samples, generator=generator)
-            )
+        for batch, given in batches(x, c, batch_size):
+            draw = partial(model.noise, len(batch), samples=samples, generator=generator)
+            values = model.means(batch, draw, *given)
             loc.append(values.mean(0))
             its_noise.append(values.var(0) / len(values) if len(values) > 1 else 0 * values[0])
         mean, noise = torch.cat(loc), torch.cat(its_noise)

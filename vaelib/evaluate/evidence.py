@@ -6,11 +6,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaelib.arguments import BadType, BadValue
-from vaelib.evaluate.encoder import require_finite
+from vaelib.evaluate.encoder import batches, require_finite
 from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
 from vaelib.posterior import Posterior, Raw
 from vaelib.vae import Model
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["log_evidence", "proposal"]
 
@@ -19,6 +20,7 @@ __all__ = ["log_evidence", "proposal"]
 def log_evidence(
     model: Model,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     samples: int = 5000,
     q: Distribution | None = None,
@@ -49,7 +51,10 @@ def log_evidence(
         model: a trained `vaelib.vae.Model`, with any likelihood, prior and posterior; samples of a
             `~vaelib.vae.TwoLayerVAE` are pairs of both layers. K is that of ``samples`` here,
             whatever it was in training.
-        x: held-out data in the likelihood's support, shape ``[n, pixel]``.
+        x: held-out data in the likelihood's support, shape ``[n, pixel]``. Where a value is NaN,
+            under `vaelib.likelihood.Missing`, the result is log p of what is seen.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition: then it is
+            log p(x | c).
         samples: K, the samples of each datum, exactly.
         q: the proposal, of the model's own family, one for each datum: a
             `~vaelib.kl.DiagonalNormal` in most models, or what `refined_q` returns. The encoder's
@@ -83,6 +88,7 @@ def log_evidence(
             f"log_evidence: expected samples, at_once and batch_size ≥ 1, got {samples}, {at_once} "
             f"and {batch_size}"
         )
+    c = coded(model, c, x, len(x))
     own = None if q is None else proposal(model, "log_evidence").raw(q)
     if own is not None and any(len(t) != len(x) for t in own):
         raise BadValue(
@@ -90,10 +96,10 @@ def log_evidence(
         )
     parts = []
     with evaluation_mode(model):
-        for start in range(0, len(x), batch_size):
-            rows = slice(start, start + batch_size)
+        for number, (batch, given) in enumerate(batches(x, c, batch_size)):
+            rows = slice(number * batch_size, (number + 1) * batch_size)
             raw = None if own is None else tuple(t[rows] for t in own)
-            parts.append(_streamed(model, x[rows], raw, samples, at_once, generator))
+            parts.append(_streamed(model, batch, given, raw, samples, at_once, generator))
     found = EvidenceEstimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
     require_finite("log_evidence", log_evidence=found.log_evidence)
     return found
@@ -112,6 +118,7 @@ def proposal(model: Model, where: str) -> Posterior:
 def _streamed(
     model: Model,
     x: Tensor,
+    given: tuple[Tensor, ...],
     raw: Raw | None,
     samples: int,
     at_once: int,
@@ -119,7 +126,7 @@ def _streamed(
 ) -> EvidenceEstimate:
     """`vaelib.latent.evidence_estimate` of weights that are never held together."""
     if raw is None and model.posterior is not None:
-        raw = model.raw(x)  # the encoder's work is done once
+        raw = model.raw(x, *given)  # the encoder's work is done once
     # Sums of w / eᵗ and of its square. t is the largest log-weight so far: what was summed before
     # it rose is scaled down. It starts at a finite number, so that t - t is never inf - inf.
     top = torch.full_like(x[:, 0], torch.finfo(x.dtype).min)
@@ -127,7 +134,7 @@ def _streamed(
     for start in range(0, samples, at_once):
         size = min(at_once, samples - start)
         eps = model.noise(len(x), samples=size, generator=generator)
-        log_w = model.log_weights(x, eps, raw=raw)
+        log_w = model.log_weights(x, eps, *given, raw=raw)
         highest = torch.maximum(top, log_w.amax(0))
         w, before = torch.exp(log_w - highest), torch.exp(top - highest)
         first = first * before + w.sum(0)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
 from vaelib.arguments import BadType, BadValue, require_sizes
-from vaelib.evaluate.encoder import require_finite
+from vaelib.evaluate.encoder import batches, require_finite
 from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
 from vaelib.nets import evaluation_mode
 from vaelib.vae import DeepLatentModel, Model
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["GridEvidence", "grid_log_evidence"]
 
@@ -35,9 +37,17 @@ class GridEvidence(NamedTuple):
     error: Tensor  # [n], of the cells' width and of what lies outside the window together
 
 
-def has_grid(model: Model) -> bool:
+def has_grid(model: Model, c: Condition = None) -> bool:
     """Whether `grid_log_evidence` is for this model."""
-    return model.latent <= 2 and isinstance(model.prior, PRIORS)
+    return model.latent <= 2 and isinstance(_prior(model, c), PRIORS)
+
+
+def _prior(model: Model | DeepLatentModel, c: Condition) -> Distribution | None:
+    """p(z), if it is one and the same for all labels."""
+    if not isinstance(model, DeepLatentModel) or not isinstance(c, Tensor):
+        return model.prior
+    prior = model.prior_given(c[:1])
+    return prior if prior.batch_shape == () else None
 
 
 class _Window(NamedTuple):
@@ -48,10 +58,15 @@ class _Window(NamedTuple):
     root: Tensor  # [latent, latent]
 
 
+# log p(x, z) of data at cells u of a window.
+_Joint = Callable[[_Window, Tensor], Tensor]
+
+
 @torch.no_grad()
 def grid_log_evidence(
     model: DeepLatentModel,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     points: int | None = None,
     extent: float = 6.0,
@@ -80,6 +95,7 @@ def grid_log_evidence(
     Args:
         model: a trained `vaelib.vae.VAE` with 1 or 2 latent dimensions.
         x: data, shape ``[n, pixel]``.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition.
         points: cells along each axis, at least 4; if None, 200 in two dimensions and 4,000 in one.
         extent: half the width of the window, in standard deviations of the prior, and of each
             component of a mixture.
@@ -89,7 +105,7 @@ def grid_log_evidence(
         `GridEvidence`. Where its error is too large, give more points.
 
     Raises:
-        TypeError: if the prior is neither normal nor a mixture.
+        TypeError: if the prior is neither normal nor a mixture, or another for each label.
         ValueError: if x is not data for this model, or it has more latent dimensions.
         FloatingPointError: if a log p(x) is not finite.
 
@@ -113,15 +129,19 @@ def grid_log_evidence(
             f"grid_log_evidence: expected points ≥ 4 and a finite extent > 0, got {points} and "
             f"{extent}"
         )
+    c = coded(model, c, x, len(x))
     with evaluation_mode(model):
-        windows = _windows(model.prior, points, extent)
-        parts = [_on_grids(model, batch, windows, points, extent) for batch in x.split(batch_size)]
+        windows = _windows(_prior(model, c), points, extent)
+        parts = [
+            _on_grids(model, batch, given, windows, points, extent)
+            for batch, given in batches(x, c, batch_size)
+        ]
     found = GridEvidence(*(torch.cat(field) for field in zip(*parts, strict=True)))
     require_finite("grid_log_evidence", **found._asdict())
     return found
 
 
-def _windows(prior: Distribution, points: int, extent: float) -> list[_Window]:
+def _windows(prior: Distribution | None, points: int, extent: float) -> list[_Window]:
     """Where to sum: parts of the prior whose sum it is, each with a window around it."""
     if isinstance(prior, MultivariateNormal):
         return [_Window(prior.log_prob, prior.loc, prior.scale_tril)]
@@ -130,7 +150,9 @@ def _windows(prior: Distribution, points: int, extent: float) -> list[_Window]:
     if not isinstance(prior, MixtureSameFamily):
         raise BadType(
             f"grid_log_evidence: expected a prior that is normal or a mixture of normals, to know "
-            f"where its mass is, got a {type(prior).__name__}; use log_evidence"
+            f"where its mass is, got "
+            f"{'one for each label' if prior is None else f'a {type(prior).__name__}'}; "
+            f"use log_evidence"
         )
     mixture, log_weights = prior.component_distribution, prior.mixture_distribution.logits
     loc, scale = mixture.mean, mixture.stddev
@@ -158,15 +180,21 @@ def _windows(prior: Distribution, points: int, extent: float) -> list[_Window]:
 
 
 def _on_grids(
-    model: DeepLatentModel, x: Tensor, windows: list[_Window], points: int, extent: float
+    model: DeepLatentModel,
+    x: Tensor,
+    given: tuple[Tensor, ...],
+    windows: list[_Window],
+    points: int,
+    extent: float,
 ) -> GridEvidence:
     """The sum over all windows, with what cells twice as wide and the space around them change."""
     inside = grid(model.latent, points=points, extent=extent)
     # Cells of about twice the width, of which the inner half of an axis covers the same window.
     wider = grid(model.latent, points=4 * (points // 4), extent=2 * extent)
     within = wider.z.abs().amax(-1) < extent
+    joint = partial(_log_joint, model, x, given)
     fine, coarse, outside = (
-        torch.logsumexp(torch.stack([_sum(model, x, window, u, log_cell) for window in windows]), 0)
+        torch.logsumexp(torch.stack([_sum(joint, window, u, log_cell) for window in windows]), 0)
         for u, log_cell in (
             inside,
             (wider.z[within], wider.log_cell),
@@ -176,34 +204,38 @@ def _on_grids(
     found = torch.logaddexp(fine, outside)
     error = (fine - coarse).abs() + (found - fine)
     for i in (error > _CLOSE).nonzero()[:, 0].tolist():
-        boxes = [_in_a_box(model, x[i : i + 1], w, max(points // 2, 4), extent) for w in windows]
+        one = partial(_log_joint, model, x[i : i + 1], tuple(c[i : i + 1] for c in given))
+        boxes = [_in_a_box(one, x, w, max(points // 2, 4), extent) for w in windows]
         if all(box is not None for box in boxes):
             both = torch.stack([box for box in boxes if box is not None]).logsumexp(0)
             found[i], error[i] = both[0], (both[0] - both[1]).abs()
     return GridEvidence(found, error)
 
 
-def _sum(model: DeepLatentModel, x: Tensor, window: _Window, u: Tensor, log_cell: float) -> Tensor:
+def _sum(joint: _Joint, window: _Window, u: Tensor, log_cell: float) -> Tensor:
     """log of the integral of p(z) p(x | z) over the cells at centre + root u."""
-    rows = [torch.logsumexp(_log_joint(model, x, window, some), -1) for some in u.split(_CELLS)]
+    rows = [torch.logsumexp(joint(window, some), -1) for some in u.split(_CELLS)]
     return torch.logsumexp(torch.stack(rows), 0) + log_cell + window.root.logdet()
 
 
-def _log_joint(model: DeepLatentModel, x: Tensor, window: _Window, u: Tensor) -> Tensor:
+def _log_joint(
+    model: DeepLatentModel, x: Tensor, given: tuple[Tensor, ...], window: _Window, u: Tensor
+) -> Tensor:
     z = window.centre.to(x) + u.to(x) @ window.root.mT.to(x)
-    return model.log_likelihood_pairs(x, z) + window.log_density(z)
+    return model.log_likelihood_pairs(x, z, *given) + window.log_density(z)
 
 
 def _in_a_box(
-    model: DeepLatentModel, x: Tensor, window: _Window, points: int, extent: float
+    joint: _Joint, x: Tensor, window: _Window, points: int, extent: float
 ) -> Tensor | None:
     """The sum for one datum over a box around its posterior, and with half the cells per axis."""
-    unit = grid(model.latent, points=points, extent=1.0)
-    half_width = x.new_full((model.latent,), 2 * extent)
+    latent = len(window.centre)
+    unit = grid(latent, points=points, extent=1.0)
+    half_width = x.new_full((latent,), 2 * extent)
     middle = torch.zeros_like(half_width)
     for _ in range(20):
         u = middle + unit.z.to(x) * half_width
-        log_joint = torch.cat([_log_joint(model, x, window, some)[0] for some in u.split(_CELLS)])
+        log_joint = torch.cat([joint(window, some)[0] for some in u.split(_CELLS)])
         border = unit.z.abs().amax(-1) > 1 - 1.5 / points
         top = log_joint.max()
         enclosed = bool(log_joint[border].max() < top - _NEAR / 2)
@@ -215,10 +247,10 @@ def _in_a_box(
         middle, half_width = (low + high) / 2, (high - low) / 2
     if not enclosed:
         return None
-    half = grid(model.latent, points=points // 2, extent=1.0)
+    half = grid(latent, points=points // 2, extent=1.0)
     return torch.cat(
         [
-            _sum(model, x, window, middle + cells.z.to(x) * half_width, cells.log_cell)
+            _sum(joint, window, middle + cells.z.to(x) * half_width, cells.log_cell)
             + half_width.log().sum()
             for cells in (unit, half)
         ]

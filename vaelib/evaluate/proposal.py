@@ -12,12 +12,13 @@ from torch.distributions import Distribution
 from vaelib.amortized.per_datum import climb
 from vaelib.arguments import BadValue
 from vaelib.elbo import importance_weighted_bound
-from vaelib.evaluate.encoder import require_finite
+from vaelib.evaluate.encoder import batches, require_finite
 from vaelib.evaluate.evidence import log_evidence, proposal
 from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
 from vaelib.posterior import Raw
 from vaelib.vae import Model
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["Trust", "refined_q", "trust"]
 
@@ -32,6 +33,7 @@ _CONFIDENCE = math.log(1000)
 def refined_q(
     model: Model,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     steps: int = 100,
     lr: float = 0.1,
@@ -61,6 +63,7 @@ def refined_q(
         model: a trained `vaelib.vae.VAE`, of one layer or two; its parameters are not changed.
             What is climbed are the raw outputs of which its posterior makes q.
         x: data, shape ``[n, pixel]``.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition.
         steps, lr: of the climb; see `vaelib.amortized.refine`.
         samples: K of the bound that is climbed, not of an estimate made with the result.
         batch_size: data at a time.
@@ -85,28 +88,38 @@ def refined_q(
         raise BadValue(
             f"refined_q: expected samples and batch_size ≥ 1, got {samples} and {batch_size}"
         )
-    with evaluation_mode(model):
+    c = coded(model, c, x, len(x))
+    with evaluation_mode(model), torch.no_grad():
         ends = [
-            _climbed(model, batch, steps, lr, samples, generator) for batch in x.split(batch_size)
+            climbed(model, batch, given, model.raw(batch, *given), steps, lr, samples, generator)
+            for batch, given in batches(x, c, batch_size)
         ]
     raw = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
     require_finite("refined_q", **{f"head {i}": t for i, t in enumerate(raw)})
     return posterior.remembering(raw)
 
 
-def _climbed(
-    model: Model, x: Tensor, steps: int, lr: float, samples: int, generator: torch.Generator | None
+def climbed(
+    model: Model,
+    x: Tensor,
+    given: tuple[Tensor, ...],
+    raw: Raw,
+    steps: int,
+    lr: float,
+    samples: int,
+    generator: torch.Generator | None,
 ) -> Raw:
-    """The climb from each start; for each datum the end at which the bound is higher."""
+    """The climb from raw and from a scout; for each datum the end at which the bound is higher."""
 
     def bound(raw: Raw, samples: int = samples) -> Tensor:
         eps = model.noise(len(x), samples=samples, generator=generator)
-        return importance_weighted_bound(model.log_weights(x, eps, raw=raw))
+        return importance_weighted_bound(model.log_weights(x, eps, *given, raw=raw))
 
     with torch.no_grad():
-        raw = model.raw(x)
-        _, z = model.sample(_SCOUTS, generator=generator)
-        scores = torch.cat([model.log_joint_pairs(x, some) for some in z.split(100)], 1)
+        # Under the labels of these data by turns, which a prior may depend on.
+        labels = (c[torch.arange(_SCOUTS, device=c.device) % len(c)] for c in given)
+        _, z = model.sample(_SCOUTS, *labels, generator=generator)
+        scores = torch.cat([model.log_joint_pairs(x, some, *given) for some in z.split(100)], 1)
     starts = proposal(model, "refined_q").starts(raw, z[scores.argmax(1)])
     best, *others = (climb(start, bound, steps=steps, lr=lr) for start in starts)
     for other in others:
@@ -132,6 +145,7 @@ class Trust(NamedTuple):
 def trust(
     model: Model,
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     samples: int = 5000,
     check: int = 100,
@@ -166,6 +180,7 @@ def trust(
     Args:
         model: a trained `vaelib.vae.VAE`, of one layer or two.
         x: held-out data, shape ``[n, pixel]``, in random order.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition.
         samples: K, the same for both.
         check: how many data are compared, at least 2; all if there are fewer.
         margin: nats per datum by which the encoder's mean may be too low.
@@ -187,16 +202,19 @@ def trust(
         own error does not warn.
     """
     proposal(model, "trust")
+    c = coded(model, c, x, len(x))
     x = x[:check] if check > 1 else x[:0]
     if len(x) < 2 or not margin > 0:
         raise BadValue(
             f"trust: expected check and the number of data ≥ 2 and margin > 0, got check={check}, "
             f"{len(x)} data to check and margin={margin}"
         )
+    c = None if c is None else c[: len(x)]
     l_k = partial(
         log_evidence,
         model,
         x,
+        c,
         samples=samples,
         at_once=at_once,
         batch_size=batch_size,
@@ -206,7 +224,7 @@ def trust(
         encoder = l_k()
     if refined is None:
         if q is None:
-            q = refined_q(model, x, batch_size=batch_size, generator=generator)
+            q = refined_q(model, x, c, batch_size=batch_size, generator=generator)
         refined = l_k(q=q)
     low, high = encoder.log_evidence[: len(x)], refined.log_evidence[: len(x)]
     gain = high - low

@@ -19,6 +19,7 @@ from vaelib.evaluate.grid import grid_log_evidence, has_grid
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.latent import EvidenceEstimate
 from vaelib.vae import DeepLatentModel, Model, require_model
+from vaelib.vae.condition import Condition, coded
 
 __all__ = ["Evidence", "Report", "Scores", "report"]
 
@@ -44,6 +45,9 @@ class Scores(NamedTuple):
     trust: Trust | None  # None of a model whose q cannot be moved
     grid: float | None  # exact, with one or two latent dimensions
     grid_error: float | None  # the mean of `GridEvidence.error`, in nats
+    elbo_bits: float  # the ELBO in bits per dimension; lower is better
+    bits: float  # L_K in bits per dimension, from the refined q if there is one
+    notes: tuple[str, ...]  # what the likelihood says of itself
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,16 @@ class Report:
 
     scores: dict[str, Scores]  # by the name of the seed
     data: int
+    values: int  # of a datum
+    seen: float  # of these, how many are not missing: the mean over data
     samples: int
     threshold: float
     alike: bool  # all models have one description: they differ in their weights only
+
+    @property
+    def bits(self) -> dict[str, float]:
+        """Bits per dimension of each model, from L_K."""
+        return {name: s.bits for name, s in self.scores.items()}
 
     def rows(self) -> dict[str, list[float | None]]:
         """The table's numbers: for each row, one value per model."""
@@ -82,6 +93,8 @@ class Report:
                     s.refined and s.refined.effective_samples for s in columns
                 ],
             }
+        rows["bits per dimension, ELBO"] = [s.elbo_bits for s in columns]
+        rows[f"bits per dimension, {l_k}"] = [s.bits for s in columns]
         rows["active units"] = [
             s.active_units if s.active_units is None else float(s.active_units) for s in columns
         ]
@@ -110,6 +123,7 @@ class Report:
         return "\n".join([*lines, "", *chain.from_iterable(notes)])
 
     def _notes(self) -> list[str]:
+        refined = [s.refined is not None for s in self.scores.values()]
         sizes = "/".join(str(n) for n in sorted({s.latent for s in self.scores.values()}))
         notes = [
             f"{self.data} data. Standard errors are over data"
@@ -120,6 +134,8 @@ class Report:
             ),
             f"Effective samples: median over data, of {self.samples}. Active units: of {sizes}, "
             f"variance of q's mean over these data > {self.threshold:g} of the prior's.",
+            f"Bits per dimension: minus nats / log 2, by the {self._dimensions()}. Lower is "
+            f"better{', L_K is that of the q refined' * any(refined)}.",
         ]
         if not self.alike:
             notes.append(
@@ -132,6 +148,7 @@ class Report:
                 f"Neither checked nor refined: L_{self.samples} of {', '.join(unchecked)}, whose q "
                 f"cannot be moved."
             )
+        notes += dict.fromkeys(note for s in self.scores.values() for note in s.notes)
         for name, s in self.scores.items():
             if s.trust is None or s.trust.trusted:
                 continue
@@ -145,10 +162,16 @@ class Report:
             )
         return notes
 
+    def _dimensions(self) -> str:
+        if self.seen == self.values:
+            return f"{self.values} values of a datum"
+        return f"values that are seen, {self.seen:.4g} of {self.values} in the mean"
+
 
 def report(
     models: Model | Sequence[Model] | Mapping[str, Model],
     x: Float[Tensor, "n pixel"],
+    c: Condition = None,
     *,
     samples: int = 5000,
     check: int = 100,
@@ -168,7 +191,9 @@ def report(
     Args:
         models: one `vaelib.vae.Model`, several that differ in their seed, or a mapping from names
             to models.
-        x: held-out data, shape ``[n, pixel]``, the same for all models.
+        x: held-out data, shape ``[n, pixel]``, the same for all models. A missing value is NaN,
+            under `vaelib.likelihood.Missing`; bits are then of what is seen.
+        c: labels, ``int64 [n]``, or one for all, of models with a condition.
         samples: K of `log_evidence`, whose proposal is the encoder's q.
         check: data on which `trust` compares that with another proposal.
         elbo_samples: samples of z per datum for `elbo`.
@@ -196,13 +221,20 @@ def report(
         raise BadValue("report: expected at least one model, got none")
     for model in models.values():
         require_model(model, "report")
-    scores = {}
+    scores: dict[str, Scores] = {}
+    seen = (~x.isnan()).sum().item() / max(len(x), 1)
+    if not seen:
+        raise BadValue(f"report: expected data of which something is seen, got {len(x)} without")
     for name, model in models.items():
-        bound = elbo(model, x, samples=elbo_samples, batch_size=batch_size, generator=generator)
+        given = coded(model, c, x, len(x))
+        bound = elbo(
+            model, x, given, samples=elbo_samples, batch_size=batch_size, generator=generator
+        )
         l_k = partial(
             log_evidence,
             model,
             x,
+            given,
             samples=samples,
             at_once=at_once,
             batch_size=batch_size,
@@ -212,16 +244,18 @@ def report(
         refined = checked = exact = active = upper = None
         if model.posterior is not None:
             units = active_units(
-                model, x, threshold=threshold, batch_size=batch_size, generator=generator
+                model, x, given, threshold=threshold, batch_size=batch_size, generator=generator
             )
             active = int(units.sum())
             if len(model.layers) > 1:
                 upper = int(units[model.layers[0] :].sum())
             if refine:
-                refined = l_k(q=refined_q(model, x, batch_size=batch_size, generator=generator))
+                better = refined_q(model, x, given, batch_size=batch_size, generator=generator)
+                refined = l_k(q=better)
             checked = trust(
                 model,
                 x,
+                given,
                 samples=samples,
                 check=len(x) if refine else check,
                 encoder=encoder,
@@ -230,8 +264,8 @@ def report(
                 batch_size=batch_size,
                 generator=generator,
             )
-        if has_grid(model):
-            exact = grid_log_evidence(cast(DeepLatentModel, model), x)
+        if has_grid(model, given):
+            exact = grid_log_evidence(cast(DeepLatentModel, model), x, given)
         scores[str(name)] = Scores(
             bound,
             _evidence(encoder),
@@ -242,9 +276,12 @@ def report(
             checked,
             None if exact is None else exact.log_evidence.mean().item(),
             None if exact is None else exact.error.mean().item(),
+            _bits(bound.elbo, seen),
+            _bits((encoder if refined is None else refined).log_evidence.mean().item(), seen),
+            tuple(model.likelihood.notes()),
         )
     alike = len({repr(model) for model in models.values()}) == 1
-    return Report(scores, len(x), samples, threshold, alike)
+    return Report(scores, len(x), x.shape[1], seen, samples, threshold, alike)
 
 
 def _evidence(estimate: EvidenceEstimate) -> Evidence:
@@ -257,10 +294,21 @@ def _evidence(estimate: EvidenceEstimate) -> Evidence:
     )
 
 
+def _bits(nats: float, values: float) -> float:
+    """Of all data over all that is seen of them: a datum with few values counts for little."""
+    return -nats / (math.log(2) * values)
+
+
 def _number(name: str, value: float) -> str:
     if name.startswith(("effective samples", "active units", "  of these")):
         return f"{value:.0f}"
-    return f"{value:.4f}" if name == "  the grid's error" else f"{value:.2f}"
+    return f"{value:.{_digits(name)}f}"
+
+
+def _digits(name: str) -> int:
+    if name == "  the grid's error":
+        return 4
+    return 3 if name.startswith("bits") else 2
 
 
 def _over_seeds(name: str, values: Sequence[float | None]) -> str:
@@ -270,4 +318,4 @@ def _over_seeds(name: str, values: Sequence[float | None]) -> str:
         return ""
     mean = math.fsum(found) / len(found)
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in found) / (len(found) - 1))
-    return f"{mean:.2f} ± {deviation:.2f}"
+    return f"{mean:.{_digits(name)}f} ± {deviation:.{_digits(name)}f}"

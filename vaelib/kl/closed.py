@@ -227,6 +227,8 @@ def _in_units(difference: Tensor, logvar: Tensor) -> Tensor:
 
 
 def _require_same_shape(**tensors: Tensor) -> None:
-    if len({t.shape for t in tensors.values()}) > 1:
+    first, *others = (t.shape for t in tensors.values())
+    # One by one: while a model is exported a size is a symbol, which no set can hold.
+    if any(shape != first for shape in others):
         got = ", ".join(f"{name} {tuple(t.shape)}" for name, t in tensors.items())
         raise ValueError(f"expected one shape [*batch, latent] for all of them, got {got}")

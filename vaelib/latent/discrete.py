@@ -23,6 +23,9 @@ class Node(NamedTuple):
         table: probabilities, one axis per parent in the order of ``parents``, and a last axis over
             the values of the node itself, along which they sum to 1.
         parents: names of the nodes on which it depends.
+
+    >>> Node(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), parents=("rain",)).table[1, 1]  # p(wet | rain)
+    tensor(0.8000)
     """
 
     table: Tensor

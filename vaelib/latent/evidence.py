@@ -181,7 +181,13 @@ def evidence_estimate(log_w: Float[Tensor, "samples *batch"]) -> EvidenceEstimat
 
 @runtime_checkable
 class LatentVariableModel(Protocol):
-    """What estimates and bounds need to know of a model p(x, z) = p(z) p(x | z)."""
+    """What estimates and bounds need to know of a model p(x, z) = p(z) p(x | z).
+
+    >>> from vaelib.latent import LinearGaussian
+    >>> model = LinearGaussian(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0))
+    >>> isinstance(model, LatentVariableModel)
+    True
+    """
 
     @property
     def prior(self) -> Distribution:
@@ -223,6 +229,15 @@ def prior_sampling(model: LatentVariableModel, x: Tensor, z: Tensor) -> Evidence
     Raises:
         ValueError: if z is not of that shape: without its first axis the mean would go over the
             batch.
+
+    >>> from vaelib.latent import LinearGaussian
+    >>> model = LinearGaussian(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0))
+    >>> z = torch.randn(4000, 1, 1, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.tensor([[3.0], [0.0]])
+    >>> found = prior_sampling(model, x, z)  # both data share the samples
+    >>> miss = (found.log_evidence - model.log_evidence(x)).abs()
+    >>> bool((miss < 4 * found.standard_error).all())
+    True
     """
     shared = z.ndim == x.ndim + 1 and set(z.shape[1:-1]) == {1}
     batch = z.shape[1:-1] if shared else x.shape[:-1]
@@ -249,6 +264,14 @@ def importance_sampling(
 
     References:
         Owen, Monte Carlo theory, methods and examples (2013), chapter 9.
+
+    >>> from vaelib.latent import LinearGaussian
+    >>> model = LinearGaussian(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor(1.0))
+    >>> x = torch.tensor([[3.0]])
+    >>> q = model.posterior(x)
+    >>> found = importance_sampling(model, x, q, q.sample((10,)))  # with q = p(z | x): no noise
+    >>> torch.allclose(found.log_evidence, model.log_evidence(x))
+    True
     """
     batch = torch.Size(torch.broadcast_shapes(x.shape[:-1], proposal.batch_shape))
     require_samples("importance_sampling", z, batch, proposal.event_shape)

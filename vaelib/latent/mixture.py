@@ -190,6 +190,16 @@ def stepwise_em(
         Cappé and Moulines, On-line expectation-maximization algorithm for latent data models
         (2009); Liang and Klein, Online EM for Unsupervised Models (2009), who write
         $\eta_k = (k + 2)^{-\alpha}$.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> truth = GaussianMixture(
+    ...     torch.tensor([0.5, 0.5]), torch.tensor([[-3.0], [3.0]]), torch.ones(2, 1, 1)
+    ... )
+    >>> x, _ = truth.sample(2000, generator=generator)
+    >>> start = GaussianMixture(truth.proportion, truth.loc / 3, truth.covariance)
+    >>> *_, last = stepwise_em(start, x.split(100))
+    >>> bool(last.log_evidence(x).mean() > start.log_evidence(x).mean())
+    True
     """
     if not 0.5 < decay <= 1 or offset < 0:
         raise ValueError(

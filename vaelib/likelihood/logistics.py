@@ -76,7 +76,7 @@ class Logistics(Likelihood):
                 f"{numbers.shape[-2]} values; make it with the channels of the pictures"
             )
         logits, means, log_scales, slopes = numbers.split((k, k, k, self.channels - 1), -1)
-        spread = (torch.arange(k).to(raw) + 0.5) / k
+        spread = (torch.arange(k, dtype=raw.dtype, device=raw.device) + 0.5) / k
         return MixedLogistics(
             logits,
             means + spread,

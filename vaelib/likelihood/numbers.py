@@ -118,7 +118,7 @@ class _Numbers(Likelihood):
         return self.shift + self.factor * torch.randn(n, pixels, generator=generator)
 
     def notes(self) -> list[str]:
-        """Names the features whose scale has come down to the floor, twice which it may be."""
+        """Names the features whose learned part of the scale is below the floor."""
         if self.size is None:
             return []
         low = self.logvar.detach() < 2 * math.log(self.floor)
@@ -139,7 +139,8 @@ class _Numbers(Likelihood):
         """The logarithm of exp(logvar) + floor²: not cut off, so that its gradient never is 0."""
         if self.size is None:
             return self.logvar
-        return torch.logaddexp(self.logvar, self.logvar.new_tensor(2 * math.log(self.floor)))
+        floor = torch.full_like(self.logvar, 2 * math.log(self.floor))
+        return torch.logaddexp(self.logvar, floor)
 
     def _named(self, which: Tensor) -> str:
         numbers = which.nonzero().flatten().tolist()
@@ -288,8 +289,8 @@ class StudentT(_Numbers):
 
     @property
     def df(self) -> Tensor:
-        """The degrees of freedom ν of each feature, above 1."""
-        return 1 + self.tail.exp()
+        """The degrees of freedom ν of each feature, from 1 on; beyond 10¹³ a normal has no more."""
+        return 1 + self.tail.clamp(max=30.0).exp()
 
     def forward(self, raw: Tensor) -> Distribution:  # noqa: D102
         self._require_size(raw)

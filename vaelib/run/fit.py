@@ -246,7 +246,8 @@ def prepare(
         if more:
             ours = replace(ours, epochs=given["epochs"])
         settings.require_same(folder, ours, _comparable(given))
-        rows = build.dataset(ours.data if source is None else source, labels)
+        column = ours.labels if labels is None else labels
+        rows = build.dataset(ours.data if source is None else source, column)
         where = ours.data if source is None else _where(source)
         build.require_held_out(ours, where, rows.test)
         name = given.get("device", "auto")
@@ -258,6 +259,8 @@ def prepare(
         )
     else:
         source = "digits" if source is None else source
+        labels = given.get("labels") if labels is None else labels
+        given["labels"] = labels if isinstance(labels, str) else None
         rows = build.dataset(source, labels)
         if given.get("start") is not None:
             given = _of_its_model(Path(given["start"]), rows, classes) | given
@@ -400,7 +403,7 @@ def _finished(folder: Path) -> bool:
 
 def _keep(folder: Path, rows: Dataset) -> None:
     """Write down what was held out of data that were in memory, so that it can be measured on."""
-    kept = {"test": build.numpy_rows(rows.test)}
+    kept: dict[str, Any] = {"test": build.numpy_rows(rows.test)}
     if rows.test_labels is not None:
         kept["test_labels"] = rows.test_labels.numpy()
     content = io.BytesIO()

@@ -116,27 +116,26 @@ def score(
         generator: of the noise.
     """
     model.require_data(x)
-    given = {} if c is None else {"c": c}
     q = None
     if refine:
-        q = evaluate.refined_q(model, x, batch_size=batch_size, generator=generator, **given)
+        q = evaluate.refined_q(model, x, c, batch_size=batch_size, generator=generator)
     found = evaluate.log_evidence(
         model,
         x,
+        c,
         samples=samples,
         q=q,
         at_once=at_once,
         batch_size=batch_size,
         generator=generator,
-        **given,
     )
     bounds = []
     with evaluation_mode(model):
         for start in range(0, len(x), batch_size):
             some = slice(start, start + batch_size)
-            words = () if c is None else (c[some],)
+            its = None if c is None else c[some]
             eps = model.noise(len(x[some]), samples=ELBO_SAMPLES, generator=generator)
-            bounds.append(model.terms(x[some], eps, *words).elbo.mean(0))
+            bounds.append(model.terms(x[some], eps, its).elbo.mean(0))
     return Score(
         log_prob=found.log_evidence,
         elbo=torch.cat(bounds),
@@ -157,9 +156,9 @@ def _warning(effective: Tensor, samples: int, refine: bool) -> str | None:
     few = int((effective < FEW).sum())
     if not few:
         return None
-    more = "" if refine else "refine=True looks for a better q, "
+    more = "" if refine else "refine=True looks for a better q, and "
     return (
         f"{few} of {len(effective)} data have fewer than {FEW} effective samples of {samples}: "
-        f"their log p(x) is likely too low, by more than its error says. {more}samples="
-        f"{10 * samples} helps; a datum that is odd has few in any case"
+        f"their log p(x) is likely too low, by more than its error says. {more}"
+        f"samples={10 * samples} helps; an odd datum has few in any case"
     )

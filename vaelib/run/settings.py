@@ -78,10 +78,21 @@ class Settings:
         type=name,
         metavar="DATA",
     )
+    labels: str | None = option(
+        None,
+        "the column of a table that has the class of each row, which is then no value of it; the "
+        "class of a picture is told by its folder",
+        says="none",
+        group="data",
+        absent=None,
+        type=name,
+        metavar="COLUMN",
+    )
     condition: bool = option(
         False,
         "tell encoder and decoder the class of each datum, so that sample can be asked for one "
-        "(--label); the data need labels: a folder for each class, or an array train_labels",
+        "(--label); the data need labels: a folder for each class, an array "
+        "train_labels, or --labels",
         says="do not",
         group="model",
         absent=False,

@@ -7,7 +7,6 @@ label's one-hot code to its networks: k numbers, a single 1 among zeros.
 from numbers import Integral
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from vaelib.arguments import BadType, BadValue, require_whole, shown
@@ -135,8 +134,3 @@ def require_conditions(where: str, condition: int, **networks: nn.Module) -> Non
                 f"condition={condition}, or the model with condition={its}",
                 "condition",
             )
-
-
-def rows_of(c: Float[Tensor, "row label"] | None, rows: slice | Tensor) -> tuple[Tensor, ...]:
-    """The arguments that hand these rows of a condition on: none where there is no condition."""
-    return () if c is None else (c[rows],)

@@ -188,7 +188,8 @@ class VAE(DeepLatentModel, Model):
     def means(  # noqa: D102
         self, x: Tensor, noise: Callable[[], Tensor], c: Condition = None
     ) -> Float[Tensor, "samples batch latent"]:
-        return self.posterior.means(self.encode(x, c), noise)
+        q = self.encode(x) if c is None else self.encode(x, c)  # one's own may take no condition
+        return self.posterior.means(q, noise)
 
     def spread(self) -> Float[Tensor, " latent"]:  # noqa: D102
         return self.prior.variance if self._prior is None else self._prior.spread()

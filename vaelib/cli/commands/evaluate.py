@@ -104,7 +104,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         f"{source}: {len(x):,} of {len(held_out.test):,} held-out data{drawn}, on {device}\n",
         flush=True,
     )
-    at_once, batch_size = map(min, *(chunks(its.model) for its in runs.values()))
+    at_once, batch_size = map(min, zip(*(chunks(its.model) for its in runs.values()), strict=True))
     report = evaluation.report(
         {name: its.model for name, its in runs.items()},
         x,
@@ -143,14 +143,14 @@ def _alike(folders: list[Path], runs: list[Settings]) -> Settings:
 def _meaning(ours: Settings) -> str:
     """What these numbers are not to be compared with."""
     binary = ours.likelihood == "bernoulli" and ours.kind == "pixels"
-    of = "of black and white pixels" if binary else f"by a {ours.likelihood} likelihood"
-    where = ", given the class" if ours.condition else ""
+    of = "black and white pixels" if binary else f"{ours.kind} by a {ours.likelihood} likelihood"
+    what = "log p(x | class)" if ours.condition else "log p(x)"
     unit = ""
     if ours.kind == "numbers":
         unit = (
             " A density depends on the unit: a column in mm has log 1000 = 6.9 nats less than in m."
         )
-    return f"log p(x){where} is {of}: to be compared with runs of the same on the same data.{unit}"
+    return f"This is {what} of {of}: compare it with the same of the same data only.{unit}"
 
 
 def _write_json(

@@ -15,12 +15,15 @@ ABOUT = "write small data sets of every kind, to try the other commands on"
 MORE = "Example: python -m vaelib examples --folder ."
 # What to do with each.
 COMMANDS = {
-    "painted": "train --data {} --net conv --folder colour",
-    "classes": "train --data {} --condition --folder hands",
-    "table.csv": "train --data {} --net linear --latent 2 --folder table",
-    "holes.csv": "train --data {} --net linear --latent 2 --folder holes",
-    "photons.npy": "train --data {} --folder dim",
-    "new": "score RUN --data {} --odd 10",
+    "painted": ["train --data {} --net conv --folder colour"],
+    "classes": ["train --data {} --condition --folder hands", "sample hands --label 7"],
+    "table.csv": ["train --data {} --net linear --latent 2 --folder table"],
+    "holes.csv": [
+        "train --data {} --net linear --latent 2 --folder holes",
+        "impute holes --data {} --out filled.csv",
+    ],
+    "photons.npy": ["train --data {} --folder dim", "reconstruct dim"],
+    "new": ["train --data {classes} --folder ink", "score ink --data {} --odd 10"],
 }
 
 
@@ -40,5 +43,7 @@ def run(given: dict[str, Any], _classes: Sequence[type] = ()) -> None:
     about = examples.write(folder)
     print(f"{folder}: {len(about)} sets of data whose causes are known")
     for path, what in about.items():
-        command = COMMANDS[path.name].format(shlex.quote(str(path)))
-        print(f"{path.name}: {what}\n  python -m vaelib {command}")
+        print(f"{path.name}: {what}")
+        for command in COMMANDS[path.name]:
+            words = command.format(shlex.quote(str(path)), classes=shlex.quote(f"{folder}/classes"))
+            print(f"  python -m vaelib {words}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelib.cli import options as shared
-from vaelib.cli.runs import opened
+from vaelib.cli.runs import asked, opened
 from vaelib.run.option import name
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
@@ -49,7 +49,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{folder}: encoder.{suffix}, from x [batch, {values}]{label} to loc and logvar of "
         f"q(z | x) [batch, {latent}]; decoder.{suffix}, from z{label} to the raw numbers of the "
-        f"{trained.settings.likelihood} likelihood; batches of any size\n"
+        f"{asked(trained).likelihood} likelihood; batches of any size\n"
         f"loc alone is no sample: z = loc + exp(logvar / 2) · noise. Raw numbers are no picture "
         f"yet: the likelihood makes a distribution of them, whose mean is what sheets show."
     )

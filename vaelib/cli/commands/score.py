@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from vaelib.cli import options as shared
 from vaelib.cli import pictures, results, tables
-from vaelib.cli.runs import New, generator, new, opened, units
+from vaelib.cli.runs import New, asked, generator, new, opened, units
 from vaelib.cli.words import in_options, say
 from vaelib.data import Pictures
 from vaelib.run import Trained
@@ -18,6 +18,7 @@ from vaelib.run.option import whole
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
 FEWEST = 10  # held-out data from which on it is known what is usual for the ink
+Against = Literal["ink"] | None
 ABOUT = "write log p(x) of data into a table, and show the odd ones"
 MORE = (
     "A row for each datum: its name; log_prob, the estimate L_K of log p(x) in nats; error, its "
@@ -69,7 +70,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         "elbo": score.elbo,
         "bits": score.bits,
     }
-    against = None if score.ink is None or len(its.test) < FEWEST else "ink"
+    against: Against = None if score.ink is None or len(its.test) < FEWEST else "ink"
     if "odd" in given:
         columns["oddness"] = score.oddness(against=against)
     label = [] if these.labels is None else ["class"]
@@ -85,7 +86,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         f"log_prob is L_{given['samples']}, on average below log p(x), and error its sampling "
         f"error alone, both in nats; bits = -log_prob / (log 2 · values): lower is better.\n"
         f"Compare only scores of the same data in the same units, under the same kind of "
-        f"likelihood ({its.settings.likelihood} here)."
+        f"likelihood ({asked(its).likelihood} here)."
     )
     if score.warning:
         say(f"warning: {in_options(score.warning, ('refine', 'samples'))}")
@@ -100,7 +101,7 @@ def _show_odd(
     given: dict[str, Any],
     oddness: torch.Tensor,
     log_p: torch.Tensor,
-    against: str | None,
+    against: Against,
 ) -> None:
     """The oddest, first as lines and then as a sheet, and why log p(x) is not the measure."""
     most = oddness.topk(min(given["odd"], len(oddness))).indices
@@ -121,7 +122,7 @@ def _show_odd(
     if isinstance(its.layout, Pictures):
         odd = these.part(most)
         rows = units(odd.rows)
-        scale = pictures.shades(units(these.rows), its.settings.kind)
+        scale = pictures.shades(units(these.rows), asked(its).kind)
         captions = [
             [f"{place}. {name}", f"oddness {o:.1f}", f"log p {p:.1f}"]
             for place, (name, o, p) in enumerate(

@@ -37,6 +37,10 @@ class Stage(NamedTuple):
         judge: From those numbers and a `Draw` of the same seed to a line for the learner, or None;
             raises `CheckFailed` if they are wrong.
         asked_of: What an error's message says of the object that raised it.
+
+    >>> from vaelib.course import checks
+    >>> [stage.name for stage in checks.MyVAE.stages][:2]
+    ['networks', 'loss']
     """
 
     name: str
@@ -52,6 +56,15 @@ class Capstone:
     Args:
         name: Of the class; the same as in ``EXERCISES``.
         stages: In the order in which they stand on each other.
+
+    >>> def judge(outcome, draw):
+    ...     if outcome["size"] != 2:
+    ...         raise CheckFailed(f"expected 2, got {outcome['size']}")
+    >>> size = Stage("size", lambda answer, draw: {"size": len(answer())}, judge)
+    >>> Capstone("pair", (size,))(list, seed=0)
+    Traceback (most recent call last):
+    ...
+    vaelib.course.checks.diagnosis.CheckFailed: pair, size: expected 2, got 0
     """
 
     name: str

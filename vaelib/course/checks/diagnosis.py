@@ -38,7 +38,11 @@ STATE = {
 
 
 class CheckFailed(AssertionError):  # noqa: N818 (a learner reads it: the check failed)
-    """The answer is wrong; the message says in which way, where that is recognized."""
+    """The answer is wrong; the message says in which way, where that is recognized.
+
+    >>> issubclass(CheckFailed, AssertionError)
+    True
+    """
 
 
 def diagnose(

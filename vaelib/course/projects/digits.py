@@ -30,6 +30,9 @@ def digits_model(*, seed: int = 0, images: int = 8000, epochs: int = 10, hidden:
     """A VAE with two latent dimensions and a VampPrior of 50 pseudo-inputs, trained on the digits.
 
     Half a minute; fewer images and epochs, to try things, take less.
+
+    >>> digits_model(images=200, epochs=1, hidden=8).latent
+    2
     """
     torch.manual_seed(seed)
     encoder = nets.MLPEncoder(784, 2, hidden=(hidden,), activation=nn.SiLU)

@@ -45,7 +45,13 @@ def phones(
 
 
 def log_joint(x: Float[Tensor, "*#batch 2"], z: Float[Tensor, "*#batch 2"]) -> Tensor:
-    """log p(x, z) in nats, with as many axes in front as the two have together."""
+    """log p(x, z) in nats, with as many axes in front as the two have together.
+
+    >>> x = torch.tensor([1.0, 1.0])  # both masts say 1: where they stand at equal distances, 0
+    >>> near, far = log_joint(x, torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
+    >>> bool(near > far)
+    True
+    """
     distance = torch.stack([(z - mast).square().sum(-1).sqrt() for mast in MASTS.to(z)], -1)
     miss = (x - distance) / NOISE
     constant = 2 * math.log(2 * math.pi) + 2 * math.log(NOISE)
