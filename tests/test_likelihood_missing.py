@@ -184,7 +184,7 @@ def test_what_has_no_log_probability_of_a_value_is_refused():
 
     with pytest.raises(TypeError, match=r"no log-probability for each value; return Independent"):
         Missing(Dependent())(torch.zeros(2)).log_prob(torch.zeros(2))
-    with pytest.raises(TypeError, match="Missing: expected a likelihood .*got Missing"):
+    with pytest.raises(TypeError, match=r"Missing: expected a likelihood .*got Missing"):
         Missing(Missing(Gaussian()))
 
 
