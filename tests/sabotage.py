@@ -358,6 +358,83 @@ BUGS = [
         "test_elbo_is_below_the_exact_evidence",
     ),
     Bug(
+        "condition: the labels' codes in another order",
+        "vaelib/vae/condition.py",
+        swap(
+            "torch.arange(labels, device=c.device)", "torch.arange(labels, device=c.device).flip(0)"
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "condition: a label that does not exist is nobody's, in silence",
+        "vaelib/vae/condition.py",
+        swap(
+            "return one_hot.masked_fill(~_exist(c, labels)[:, None], torch.nan)", "return one_hot"
+        ),
+        unit("condition"),
+        "test_a_loss_reads_no_label_and_is_nan",
+    ),
+    Bug(
+        "condition: q and its KL without the label",
+        "vaelib/vae/vae.py",
+        swap(
+            "        raw = cast(Raw, called(",
+            "        c = None if c is None else 0 * c\n        raw = cast(Raw, called(",
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "condition: a decoder without the label",
+        "vaelib/vae/model.py",
+        swap(
+            "        raw = cast(Tensor, called(self.decoder,",
+            "        c = None if c is None else 0 * c\n"
+            "        raw = cast(Tensor, called(self.decoder,",
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "evaluate: each batch with the labels of the first",
+        "vaelib/evaluate/encoder.py",
+        swap("(c[rows],)", "(c[: len(x[rows])],)"),
+        unit("condition"),
+        "test_every_measure_is_that_of_the_labels_own_model",
+    ),
+    Bug(
+        "evaluate: bits by all values, those that are missing too",
+        "vaelib/evaluate/table.py",
+        swap("seen = (~x.isnan()).sum().item() / max(len(x), 1)", "seen = x.numel() / len(x)"),
+        unit("own_data_exact::test_evidence_and_bits_with_holes_are_those_of_what_is_seen"),
+        "test_evidence_and_bits_with_holes",
+    ),
+    Bug(
+        "evaluate: bits of a value in nats",
+        "vaelib/evaluate/table.py",
+        swap("-nats / (math.log(2) * values)", "-nats / values"),
+        unit("evaluate_report"),
+        "test_every_number_is_that_of_its_part",
+    ),
+    Bug(
+        "impute: samples of q without their weights",
+        "vaelib/evaluate/impute.py",
+        swap("torch.softmax(torch.cat(weights), 0)", "torch.softmax(0 * torch.cat(weights), 0)"),
+        unit("own_data_exact::test_what_is_filled_in_is_the_exact_conditional"),
+        "test_what_is_filled_in_is_the_exact_conditional",
+    ),
+    Bug(
+        "impute: draws without the noise of a value",
+        "vaelib/evaluate/impute.py",
+        swap(
+            "drawn = draw(model.decode(z, *given), generator=generator)",
+            "drawn = model.decode(z, *given).mean",
+        ),
+        unit("own_data_exact::test_what_is_filled_in_is_the_exact_conditional"),
+        "test_what_is_filled_in_is_the_exact_conditional",
+    ),
+    Bug(
         "vae: the loss has the wrong sign",
         "vaelib/vae/vae.py",
         swap(
