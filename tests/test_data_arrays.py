@@ -135,6 +135,17 @@ def test_missing_values_stay_missing(random):
     )
 
 
+def test_a_picture_without_a_single_value_is_left_out(random):
+    pictures = random.normal(size=(30, 4, 5))
+    pictures[3] = np.nan
+    pictures[4, 1:] = np.nan
+    found = data.own(pictures, labels=np.arange(30))
+    assert len(found.train) + len(found.test) == 29
+    assert "3" not in found.classes
+    assert together(found).isnan().sum() == 15
+    assert "1 rows without a single value are left out" in found.notes
+
+
 def test_labels_of_arrays(random, tmp_path):
     """They go with their rows, and classes are in the order of their numbers or names."""
     rows = np.arange(40)[:, None] * np.ones((1, 3))
@@ -355,3 +366,27 @@ def test_rows_are_numbers_of_rows():
         data.Rows(np.ones((3, 2)), [0, 3])
     assert repr(data.Rows(np.ones((3000, 2)))) == "Rows(3,000 x 2, float32)"
     assert data.kind(data.Rows(np.ones((3, 2), np.uint8))) == "pixels"
+
+
+def test_rows_of_rows_are_rows_of_the_array(random):
+    """And nothing is read: they look at the array that the first were of."""
+    array = random.integers(0, 256, (30, 3, 4, 4), dtype=np.uint8)
+    first = data.Rows(array, np.arange(29, -1, -1))
+    again = data.Rows(first, [0, 5])
+    assert again.array is array
+    assert again[:].tolist() == array[[29, 24]].reshape(2, -1).tolist()
+    found = data.own(first)
+    assert isinstance(found.train, data.Rows)
+    assert found.train.array is array
+    assert found.layout == data.Pictures(4, 4, 3)
+    of_tensor = data.own(array[::-1].copy())
+    assert found.test[:].tolist() == of_tensor.test.tolist()
+
+
+def test_a_mapped_array_stays_mapped(random, tmp_path):
+    file = npy(tmp_path / "a.npy", random.normal(size=(30, 4, 4)))
+    mapped = np.load(file, mmap_mode="r")
+    found = data.own(mapped, labels=["a", "b", "c"] * 10)
+    assert isinstance(found.train, data.Rows)
+    assert found.train[:].tolist() == data.own(file).train.tolist()
+    assert len(found.test_labels) == 3

@@ -271,3 +271,23 @@ def test_an_unknown_class_is_refused(tmp_path):
         data.labels_of(tmp_path / "c.csv", ("ant", "cow"))
     with pytest.raises(ValueError, match=r"among no classes, got 'cow', 'elk'"):
         data.labels_of(tmp_path / "c.csv", ())
+
+
+def test_names_are_those_of_the_rows(grey, tmp_path):
+    """In the order of the rows and of their labels."""
+    for i, image in enumerate(grey):
+        path = tmp_path / "a" / ("bee" if i % 2 else "ant") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    names = data.names_of(tmp_path / "a")
+    assert names == ["ant/0.png", "ant/2.png", "ant/4.png", "bee/1.png", "bee/3.png", "bee/5.png"]
+    rows = data.same(tmp_path / "a", GREY, "pixels")
+    for name, row in zip(names, rows.tolist(), strict=True):
+        assert row == grey[int(name[4])].flatten().tolist()
+    assert data.names_of(folder_of(grey, tmp_path / "b"))[3] == "3.png"
+    for part in "train", "test":
+        folder_of(grey[:2] if part == "test" else grey, tmp_path / "c" / part)
+    assert data.names_of(tmp_path / "c") == ["0.png", "1.png"]
+    np.save(tmp_path / "a.npy", grey)
+    assert data.names_of(tmp_path / "a.npy") is None
+    assert data.names_of(grey) is None

@@ -12,7 +12,7 @@ from vaelib.data.dataset import Columns, Layout, Part, Pictures
 from vaelib.data.rows import Rows
 from vaelib.data.values import ACCEPTED, checked, require_type, survey
 
-__all__ = ["load", "names_of", "part", "without_empty"]
+__all__ = ["label_names", "load", "part", "without_empty"]
 
 _PAIR, _ONE = {"train", "test"}, ("images", "data")
 _LABELS = {"train": "train_labels", "test": "test_labels", "images": "labels", "data": "labels"}
@@ -75,7 +75,7 @@ def _named(
         array, labels = archive[name], None
         if _LABELS[name] in there:
             used.add(_LABELS[name])
-            labels = names_of(archive[_LABELS[name]], len(array), f"{path}: {_LABELS[name]!r}")
+            labels = label_names(archive[_LABELS[name]], len(array), f"{path}: {_LABELS[name]!r}")
         found[name] = array, labels
     if len({labels is None for _, labels in found.values()}) > 1:
         raise BadValue(
@@ -87,7 +87,7 @@ def _named(
     return found
 
 
-def names_of(labels: np.ndarray, rows: int, where: str) -> list[str]:
+def label_names(labels: np.ndarray, rows: int, where: str) -> list[str]:
     """Labels as the names of classes, one for each row.
 
     Raises:
@@ -112,7 +112,7 @@ def names_of(labels: np.ndarray, rows: int, where: str) -> list[str]:
 
 
 def part(
-    array: np.ndarray,
+    array: np.ndarray | Rows,
     where: str,
     notes: list[str],
     changes: list[str],
@@ -121,7 +121,8 @@ def part(
     """An array as rows, with the layout that its shape and its type say.
 
     Args:
-        array: ``[n, height, width]``, ``[n, channels, height, width]`` or ``[n, values]``.
+        array: ``[n, height, width]``, ``[n, channels, height, width]`` or ``[n, values]``. One that
+            is mapped from a file, and `Rows` of one, are not read into memory.
         where: what an error calls it.
         notes, changes: get a sentence for each choice and each change.
         labels: the names of its rows' classes.
@@ -131,9 +132,11 @@ def part(
     """
     require_type(array, where)
     shape = tuple(array.shape)
-    if array.ndim not in (2, 3, 4) or array.size == 0:
+    if isinstance(array, Rows):
+        shape = (len(array), *array.array.shape[1:])
+    if len(shape) not in (2, 3, 4) or 0 in shape:
         raise BadValue(f"{where}: expected {ACCEPTED}; got {array.dtype} of shape {shape}")
-    layout = _layout(array, where, notes)
+    layout = _layout(shape, array.dtype == np.uint8, where, notes)
     if array.dtype != np.uint8:
         rows = checked(array, layout, where, notes, changes)
         return without_empty(Part(rows, layout, labels), notes)
@@ -144,31 +147,30 @@ def part(
             f"almost black: multiply by 255, or, if they are no pixels, store them as floating "
             f"point"
         )
-    if isinstance(array, np.memmap):
+    if isinstance(array, np.memmap | Rows):
         return Part(Rows(array), layout, labels)
     return Part(np.ascontiguousarray(array).reshape(len(array), -1), layout, labels)
 
 
-def _layout(array: np.ndarray, where: str, notes: list[str]) -> Layout:
-    shape = tuple(array.shape)
-    if array.ndim == 4:
+def _layout(shape: tuple[int, ...], pixels: bool, where: str, notes: list[str]) -> Layout:
+    if len(shape) == 4:
         channels, height, width = shape[1:]
         if width < channels:
             raise BadValue(
                 f"{where}: expected channels before height and width, [n, channels, height, "
                 f"width], got shape {shape}: array.transpose(0, 3, 1, 2) brings them there"
             )
-        if array.dtype == np.uint8 and channels > 4:
+        if pixels and channels > 4:
             raise BadValue(
                 f"{where}: expected pictures of 1 to 4 channels, [n, channels, height, width], got "
                 f"shape {shape}; what has more channels is stored as floating point"
             )
         return Pictures(height, width, channels)
-    if array.ndim == 3:
+    if len(shape) == 3:
         return Pictures(*shape[1:])
     values, side = shape[1], math.isqrt(shape[1])
     square = side * side == values
-    if array.dtype == np.uint8:
+    if pixels:
         height, width = (side, side) if square else (1, values)
         notes.append(f"rows of {values} pixels are taken as {height} x {width} (height x width)")
         return Pictures(height, width)
@@ -181,9 +183,9 @@ def _layout(array: np.ndarray, where: str, notes: list[str]) -> Layout:
 
 
 def without_empty(found: Part, notes: list[str]) -> Part:
-    """Without the rows of a table in which nothing is seen: they tell nothing."""
+    """Without the rows in which nothing is seen: they tell nothing."""
     rows, layout, labels = found
-    if not isinstance(layout, Columns) or isinstance(rows, Rows) or rows.dtype.kind != "f":
+    if isinstance(rows, Rows) or rows.dtype.kind != "f":
         return found
     seen = ~np.isnan(rows).all(1)
     if seen.all():

@@ -29,7 +29,7 @@ def own(source: str | Path | Any, *, labels: Any = None, resident: int = 10**9) 
               (and ``train_labels``, ``test_labels``), or ``images`` or ``data`` (and ``labels``);
             - a ``.csv`` or ``.tsv`` file: lines of numbers, with or without names above them. An
               empty cell, ``nan`` and ``NA`` are missing values;
-            - a tensor or a NumPy array.
+            - a tensor, a NumPy array or `Rows`.
 
             An array is ``[n, height, width]``, ``[n, channels, height, width]`` or ``[n, values]``.
             Of ``uint8`` it holds pixels; ``[n, values]`` is then taken to be square pictures if it
@@ -148,7 +148,7 @@ def _some(part: Part, chosen: np.ndarray) -> Part:
     if labels is not None:
         labels = [name for name, take in zip(labels, chosen, strict=True) if take]
     if isinstance(rows, Rows):
-        return Part(Rows(rows.array, rows.numbers[chosen], rows.dtype), layout, labels)
+        return Part(Rows(rows, np.flatnonzero(chosen), rows.dtype), layout, labels)
     return Part(rows[chosen], layout, labels)
 
 

@@ -84,19 +84,21 @@ def as_array(source: Any, where: str) -> np.ndarray:
 
 
 def _read_array(source: Any, labels: Any, content: Content) -> None:
-    array = as_array(source, "data")
+    array = source if isinstance(source, Rows) else as_array(source, "data")
     names = None
     if labels is not None:
-        names = arrays.names_of(np.asarray(labels), len(array), "labels")
+        names = arrays.label_names(np.asarray(labels), len(array), "labels")
     content.parts["data"] = arrays.part(array, "data", content.notes, content.changes, names)
 
 
 def _read_folder(path: Path, content: Content) -> None:
     notes, changes = content.notes, content.changes
-    if not folder.split_in(path):
+    split = folder.split_in(path)
+    if split is None:
         content.parts["images"] = folder.pictures(path, notes, changes)
         return
-    parts = {name: folder.pictures(path / name, notes, changes) for name in ("train", "test")}
+    train, test = (folder.pictures(part, notes, changes) for part in split)
+    parts = {"train": train, "test": test}
     if len({part.layout[-1] for part in parts.values()}) > 1:  # channels, 1 and 3
         parts = {name: folder.coloured(part) for name, part in parts.items()}
     content.parts.update(parts)

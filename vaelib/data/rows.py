@@ -20,12 +20,14 @@ class Rows:
     ``uint8`` stays, floating point becomes float32 and whole numbers int64.
 
     Args:
-        array: ``[n, …]``, of whole numbers or floating point.
+        array: ``[n, …]``, of whole numbers or floating point; or other `Rows`, of which some are
+            taken, and none is read.
         numbers: which of its rows, in this order; all, if it is None.
         dtype: of what is given; told by the array's, if it is None.
 
     Attributes:
-        array, numbers: as given.
+        array: of which they are rows.
+        numbers: which of its rows.
         shape: ``(rows, values)``.
         dtype: of what is given.
 
@@ -38,15 +40,18 @@ class Rows:
     ndim = 2
 
     def __init__(self, array: Any, numbers: Any = None, dtype: Any = None) -> None:
-        self.array = np.asarray(array)  # of a memmap the mapped pages, without its slow indexing
-        n = len(self.array)
-        self.numbers = np.arange(n) if numbers is None else np.asarray(numbers, dtype=np.int64)
-        if self.numbers.size and not -1 < self.numbers.min() <= self.numbers.max() < n:
+        n = len(array)
+        some = np.arange(n) if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if some.size and not -1 < some.min() <= some.max() < n:
             raise BadValue(
-                f"Rows: expected numbers of rows from 0 to {n - 1}, got some from "
-                f"{self.numbers.min()} to {self.numbers.max()}"
+                f"Rows: expected numbers of rows from 0 to {n - 1}, got some from {some.min()} to "
+                f"{some.max()}"
             )
-        self.dtype = np.dtype(dtype or _given_as(self.array.dtype))
+        self.dtype = np.dtype(dtype or _given_as(array.dtype))
+        within = isinstance(array, Rows)
+        self.numbers: np.ndarray = array.numbers[some] if within else some
+        # Of a memmap the mapped pages, without its slow indexing.
+        self.array: np.ndarray = np.asarray(array.array if within else array)
         self.shape = (len(self.numbers), int(np.prod(self.array.shape[1:])))
 
     def __len__(self) -> int:

@@ -82,19 +82,15 @@ def labels_of(source: Any, classes: tuple[str, ...], *, labels: str | None = Non
 
 
 def names_of(source: Any) -> list[str] | None:
-    """What each of new data is called, in the order of `same`.
-
-    Args:
-        source: as for `same`.
+    """What the rows of new data are called, in the order of `same`.
 
     Returns:
-        Of pictures in a folder the names of their files, below the folder; None of all else.
+        Of a folder the names of its files, ``"7/07.png"`` of one in the folder of a class; None of
+        all else.
     """
     if not isinstance(source, str | Path) or not existing(source).is_dir():
         return None
-    path = Path(source)
-    path = path / "test" if folder.split_in(path) else path
-    return [file.relative_to(path).as_posix() for file in folder.listed(path)]
+    return folder.names(_held_out_in(Path(source)))
 
 
 def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
@@ -116,7 +112,12 @@ def _rows(source: Any, layout: Layout, where: str) -> np.ndarray:
 
 
 def _pictures(path: Path) -> Part:
-    return folder.pictures(path / "test" if folder.split_in(path) else path, [], [], new=True)
+    return folder.pictures(_held_out_in(path), [], [], new=True)
+
+
+def _held_out_in(path: Path) -> Path:
+    split = folder.split_in(path)
+    return path if split is None else split[1]
 
 
 def _array(path: Path) -> tuple[np.ndarray, list[str] | None]:

@@ -32,7 +32,7 @@ class Survey(NamedTuple):
         return f"values {np.fmin.reduce(self.low):.4g} to {np.fmax.reduce(self.high):.4g}"
 
 
-def survey(array: np.ndarray) -> Survey:
+def survey(array: np.ndarray | Rows) -> Survey:
     """Look through an array ``[n, …]``, some rows at a time, of which the rest may be on disk."""
     columns = int(np.prod(array.shape[1:]))
     step = max(1, _AT_ONCE // columns)
@@ -53,7 +53,7 @@ def survey(array: np.ndarray) -> Survey:
 
 
 def checked(
-    array: np.ndarray, layout: Layout, where: str, notes: list[str], changes: list[str]
+    array: np.ndarray | Rows, layout: Layout, where: str, notes: list[str], changes: list[str]
 ) -> Any:
     """Rows of numbers or counts: float32 or int64, in memory, or read from their file when asked.
 
@@ -72,7 +72,7 @@ def checked(
         _require_numbers(found, layout, where)
         lost = int(found.missing.sum())
         if lost:
-            share = lost / array.size
+            share = lost / (len(array) * layout.values)
             notes.append(f"{lost:,} values, {share:.1%}, are missing (nan)")
     elif np.fmin.reduce(found.low) < 0:
         notes.append(
@@ -89,7 +89,7 @@ def checked(
         )
     if dtype is np.float32:
         changes.extend(_rounded(found, layout))
-    if isinstance(array, np.memmap):
+    if isinstance(array, np.memmap | Rows):
         return Rows(array, dtype=dtype)
     return np.ascontiguousarray(array, dtype).reshape(len(array), -1)
 
@@ -139,7 +139,7 @@ def _in_columns(layout: Layout, which: np.ndarray) -> str:
     return f" in {', '.join(map(repr, names[:5]))}{more}"
 
 
-def require_type(array: np.ndarray, where: str) -> None:
+def require_type(array: np.ndarray | Rows, where: str) -> None:
     """Raise unless it holds whole numbers or floating point."""
     if array.dtype.kind in "fiu":
         return
