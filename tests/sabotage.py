@@ -1007,7 +1007,7 @@ BUGS = [
     Bug(
         "run: what is odd is what has much ink: the curve is left out",
         "vaelib/run/score.py",
-        swap("self.usual()(self._ink(against)) - self.log_prob", "-self.log_prob"),
+        swap("return self.usual()(ink) - self.log_prob", "return -self.log_prob"),
         unit("fit_own::test_a_blank_is_no_longer_the_best"),
         "test_a_blank",
     ),
