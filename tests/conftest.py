@@ -26,6 +26,7 @@ OF_THE_CPU = {
     "test_course": "it reads files",
     "test_data": "data are read into main memory; fit takes them to the GPU",
     "test_device": "its GPU is played by the CPU",
+    "test_estimator": "scikit-learn's arrays are in main memory, and the estimator trains there",
     "test_exercises": "notebooks run on a CPU",
     "test_export": "files are written on the CPU, for any machine",
     "test_figures": "figures draw from main memory",

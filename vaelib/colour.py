@@ -18,6 +18,8 @@ __all__ = ["MixedLogistics"]
 # scales wide, or all levels together 10⁻⁹. Where it stops, no quotient overflows.
 _LIMIT = 20.0
 
+_AT_ONCE = 2**22  # numbers, 16 MB in float32
+
 
 class MixedLogistics(Distribution):
     r"""Pictures whose channels are levels, each given those before it in its pixel.
@@ -98,10 +100,14 @@ class MixedLogistics(Distribution):
             scales = self.log_scales[..., here, :].exp()
             p = self.logits[..., here, :].softmax(-1)
             total = torch.zeros_like(x[..., here])
-            # The mean of a level is the sum over all edges of the probability to lie above.
-            for edge in torch.arange(1, self.levels).to(x) - 0.5:
-                above = torch.sigmoid((means - edge / (self.levels - 1)) / scales)
-                total = total + (p * above).sum(-1)
+            # The mean of a level is the sum over all edges of the probability to lie above: of some
+            # edges at once, of as many as memory takes, or few steps where each is written down.
+            writing = torch.compiler.is_compiling()
+            some = 64 if writing else max(1, _AT_ONCE // max(1, means.numel()))
+            for edges in (torch.arange(1, self.levels).to(x) - 0.5).split(some):
+                away = means[..., None] - edges / (self.levels - 1)
+                above = torch.sigmoid(away / scales[..., None])
+                total = total + (p[..., None] * above).sum((-2, -1))
             x = x.clone()
             x[..., here] = total / (self.levels - 1)
         return x

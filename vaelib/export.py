@@ -176,10 +176,7 @@ def _networks(model: Model) -> tuple[nn.Module, nn.Module]:
 
 def _sizes(model: Model) -> tuple[int, int]:
     """How many numbers z has, and c, for the networks."""
-    encoder, decoder = _networks(model)
-    return cast(int, getattr(decoder, "latent", None) or model.latent), getattr(
-        encoder, "condition", 0
-    )
+    return cast(int, getattr(model.decoder, "latent", None) or model.latent), model.condition
 
 
 def _parts(model: Model) -> Iterator[_Part]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -91,8 +91,8 @@ def require_held_out(settings: Settings, source: str, test: Any) -> None:
 def likelihood(settings: Settings, classes: Sequence[type] = ()) -> Likelihood:
     """The run's likelihood, for its layout, and for what is missing in it."""
     s = settings
-    cls = theirs(s.likelihood, classes) or LIKELIHOODS[s.likelihood]
-    made: Likelihood = cls.for_layout(s.layout, s.kind)
+    own = cast(type[Likelihood] | None, theirs(s.likelihood, classes))
+    made = (own or LIKELIHOODS[s.likelihood]).for_layout(s.layout, s.kind)
     return Missing(made) if s.missing else made
 
 

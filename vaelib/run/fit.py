@@ -16,7 +16,7 @@ from vaelib.data import Dataset, Pictures
 from vaelib.run import build, settings
 from vaelib.run.choices import DATA, FAMILIES, require_classes
 from vaelib.run.load import rebuilt
-from vaelib.run.option import flag, options, read
+from vaelib.run.option import options, read
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.run.trained import HELD_OUT, Trained
 from vaelib.train import checkpoint
@@ -263,7 +263,8 @@ def prepare(
         given["labels"] = labels if isinstance(labels, str) else None
         rows = build.dataset(source, labels)
         if given.get("start") is not None:
-            given = _of_its_model(Path(given["start"]), rows, classes) | given
+            start = Path(given["start"]).resolve()
+            given = _of_its_model(start, rows, classes) | given | {"start": str(start)}
         device = build.device(given.get("device", "auto"))
         ours, notes = _settings(given, source, rows, device, classes)
     device, team = training.join(device), Team()
@@ -385,7 +386,7 @@ def _begin_with(model: VAE, start: Path) -> None:
         checkpoint.load(model, start)
     except checkpoint.CheckpointError as error:
         raise BadValue(
-            f"--start {start}: {error}; leave out the {flag('options')} that make another model",
+            f"--start {start}: {error}; leave out the options that make another model",
             "start",
         ) from error
 
@@ -403,7 +404,7 @@ def _finished(folder: Path) -> bool:
 
 def _keep(folder: Path, rows: Dataset) -> None:
     """Write down what was held out of data that were in memory, so that it can be measured on."""
-    kept = {"test": build.numpy_rows(rows.test)}
+    kept: dict[str, Any] = {"test": build.numpy_rows(rows.test)}
     if rows.test_labels is not None:
         kept["test_labels"] = rows.test_labels.numpy()
     content = io.BytesIO()

@@ -200,10 +200,13 @@ class Run:
                 its = checkpoint.plain(str(its))
             if its != mine:
                 its, mine = checkpoint.first_difference(str(its), str(mine))
-                end = f"end it with epochs={its_epochs} and then ask for more, "
+                end = {
+                    "epochs": f"end it with epochs={its_epochs} and then ask for more, ",
+                    "rows": "for other data load its model and train that in another folder, ",
+                }.get(name, "")
                 raise CheckpointError(
                     f"{path}: belongs to another run: its {name} is {its}, and here it is "
-                    f"{mine}; {end if name == 'epochs' else ''}go on with the same settings, or "
+                    f"{mine}; {end}go on with the same settings, or "
                     f"choose another folder"
                 )
         return other and epochs > done
