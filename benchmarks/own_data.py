@@ -186,7 +186,7 @@ def main() -> int:
         else:
             import own_data_cards
 
-            made = own_data_cards.record()
+            made = own_data_cards.record(stored=stored)
         command = f"benchmarks/own_data.py {part}"
         stored[part] = provenance.origin(command, torch.device("cpu")) | made
         PATH.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
