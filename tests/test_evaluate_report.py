@@ -10,6 +10,7 @@ import torch
 from vaelib import evaluate, nets
 from vaelib.evaluate import table
 from vaelib.kl import DiagonalNormal
+from vaelib.likelihood import Bernoulli, Missing
 from vaelib.vae import VAE
 
 
@@ -64,6 +65,8 @@ def test_every_number_is_that_of_its_part(x):
                 "of that, sampling": sampling,
                 "too low by at least": max(found.shortfall, 0.0),
                 "effective samples": statistics.median_low(evidence.effective_sample_size.tolist()),
+                "bits per dimension, ELBO": -bound.elbo / math.log(2) / 6,
+                "bits per dimension, L_40": -statistics.fmean(values) / math.log(2) / 6,
                 "active units": active,
                 "log p(x) on a grid": statistics.fmean(exact.tolist()),
             }
@@ -84,6 +87,8 @@ def test_every_number_is_that_of_its_part(x):
     assert "60 data." in said
     assert "over 2 models (n−1)" in said
     assert "of 2, variance of q's mean over these data > 0.01" in said
+    assert "minus nats / log 2, by the 6 values of a datum. Lower is better." in said
+    assert list(report.bits.values()) == [s.bits for s in report.scores.values()]
 
 
 def missing():
@@ -128,6 +133,8 @@ def test_a_refined_q_has_rows_of_its_own_and_shortens_the_warning(x, monkeypatch
     rows, values = report.rows(), high.log_evidence.tolist()
     assert rows["L_300"] == [pytest.approx(low.log_evidence.mean().item())]
     assert rows["L_300, q refined"] == [pytest.approx(statistics.fmean(values))]
+    bits = -statistics.fmean(values) / math.log(2) / 6
+    assert rows["bits per dimension, L_300"] == [pytest.approx(bits)]
     error = statistics.stdev(values) / math.sqrt(60)
     assert rows["  standard error, q refined"] == [pytest.approx(error)]
     median = statistics.median_low(high.effective_sample_size.tolist())
@@ -200,6 +207,23 @@ def test_no_nan_stands_in_the_table(x):
     text = str(evaluate.report([tiny(0), tiny(1)], x, samples=1, check=5))
     assert "nan" not in text
     assert read(text)["of that, sampling"][:2] == ["–", "–"]
+
+
+def test_what_a_likelihood_says_of_itself_stands_under_the_table(x, monkeypatch):
+    model = tiny(0)
+    monkeypatch.setattr(model.likelihood, "notes", lambda: ["Column 3 has reached the floor."])
+    said = str(evaluate.report([model, model], x, samples=10, check=5))
+    assert said.count("Column 3 has reached the floor.") == 1
+
+
+def test_data_of_which_nothing_is_seen_are_refused():
+    model = VAE(
+        nets.MLPEncoder(12, 2, hidden=(8,)),
+        nets.MLPDecoder(2, 6, hidden=(8,)),
+        likelihood=Missing(Bernoulli()),
+    )
+    with pytest.raises(ValueError, match="of which something is seen, got 3 without"):
+        evaluate.report(model, torch.full((3, 6), torch.nan))
 
 
 def test_no_model_is_refused(x):

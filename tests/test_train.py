@@ -551,15 +551,19 @@ REFUSED = {
             TypeError,
             r"got an optimizer that is made; give SGD, or functools.partial\(SGD",
         ),
-        (lambda parameters, lr: parameters, TypeError, "that steps once for a gradient, got list"),
-        (torch.optim.LBFGS, TypeError, "got LBFGS which computes the loss several times"),
+        (
+            lambda parameters, lr: parameters,
+            TypeError,
+            "that steps once for each gradient, got list",
+        ),
+        (torch.optim.LBFGS, TypeError, "got LBFGS, which computes the loss several times"),
         (
             lambda parameters, lr: torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr),
             ValueError,
-            "it lacks mean; freeze",
+            "it lacks mean; add",
         ),
     ],
-    "validation_labels": [(torch.zeros(5).long(), ValueError, "validation_labels need validat")],
+    "validation_labels": [(torch.zeros(5).long(), ValueError, "validation_labels needs validat")],
     "schedule": [
         (None, TypeError, "schedule as a function of a share, got None"),
         ("cosine", TypeError, "got 'cosine'"),

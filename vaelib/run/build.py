@@ -1,9 +1,10 @@
 """Data and model from a run's settings."""
 
+import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from vaelib.run.choices import (
     Sizes,
     theirs,
 )
+from vaelib.run.option import device_name
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.train.rows import pieces
 from vaelib.vae import IWAE, VAE, TwoLayerVAE
@@ -91,8 +93,8 @@ def require_held_out(settings: Settings, source: str, test: Any) -> None:
 def likelihood(settings: Settings, classes: Sequence[type] = ()) -> Likelihood:
     """The run's likelihood, for its layout, and for what is missing in it."""
     s = settings
-    cls = theirs(s.likelihood, classes) or LIKELIHOODS[s.likelihood]
-    made: Likelihood = cls.for_layout(s.layout, s.kind)
+    own = cast(type[Likelihood] | None, theirs(s.likelihood, classes))
+    made = (own or LIKELIHOODS[s.likelihood]).for_layout(s.layout, s.kind)
     return Missing(made) if s.missing else made
 
 
@@ -222,6 +224,10 @@ def has_holes(rows: Any) -> bool:
 
 def device(name: str) -> torch.device:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1`` as a device that is there."""
+    try:
+        device_name(name)
+    except argparse.ArgumentTypeError as error:
+        raise BadValue(f"--device: {error}", "device") from error
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():

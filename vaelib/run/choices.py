@@ -5,7 +5,7 @@ prior is a line in a table.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -138,7 +138,7 @@ PRIORS: dict[str, Callable[[int, nn.Module, int, int], Prior | None]] = {
     "vamp": lambda _latent, encoder, pixels, components: VampPrior(encoder, pixels, components),
 }
 POSTERIORS: dict[str, Callable[[int], Posterior | None]] = {"normal": lambda _: None}
-FAMILIES = {
+FAMILIES: dict[str, tuple[type, Mapping[str, Any]]] = {
     "likelihood": (Likelihood, LIKELIHOODS),
     "prior": (Prior, PRIORS),
     "posterior": (Posterior, POSTERIORS),

@@ -29,14 +29,14 @@ def labels_of(
     Raises:
         BadValue: if a label is missing, is none of the classes, or nobody listens to it.
     """
-    if label is None and getattr(model, "condition", 0):
+    if label is None and model.condition:
         label = data.labels_of(source, tuple(classes))
     return one_label(label, model, classes, n)
 
 
 def one_label(label: Any, model: Model, classes: Sequence[str], n: int) -> Tensor | None:
     """The same for what is made, which has no label of its own."""
-    known = getattr(model, "condition", 0)
+    known = model.condition
     if not known:
         if label is not None:
             raise BadValue(

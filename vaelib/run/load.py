@@ -87,10 +87,11 @@ def load(
 
 def history(about: dict[str, Any]) -> list[Epoch]:
     """The epochs that a checkpoint has, as `vaelib.train.fit` returned them."""
-    return [
-        Epoch(**{name: math.nan if value is None else value for name, value in line.items()})
-        for line in about["history"]
-    ]
+
+    def numbers(line: dict[str, Any]) -> dict[str, Any]:
+        return {name: math.nan if value is None else value for name, value in line.items()}
+
+    return [Epoch(**numbers(line)) for line in about["history"]]
 
 
 def _settings(folder: Path, classes: Sequence[type]) -> Settings:

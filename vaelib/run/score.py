@@ -1,6 +1,5 @@
 """Scores of data: log p(x) of each, with what there is to say of its error, and how odd it is."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -67,7 +66,8 @@ class Score:
         """
         if against is None:
             return -self.log_prob
-        return self.usual()(self._ink(against)) - self.log_prob
+        ink = self._ink(against)
+        return self.usual()(ink) - self.log_prob
 
     def usual(self) -> Usual:
         """The curve over ink that `oddness` compares with; made when it is first asked for."""
@@ -75,7 +75,8 @@ class Score:
 
     def beyond(self) -> Tensor:
         """True where a datum has less ink, or more, than any held out: its oddness is a guess."""
-        return self.usual().beyond(self._ink("ink"))
+        ink = self._ink("ink")
+        return self.usual().beyond(ink)
 
     def _ink(self, against: str) -> Tensor:
         if against != "ink":
@@ -116,50 +117,53 @@ def score(
         generator: of the noise.
     """
     model.require_data(x)
-    given = {} if c is None else {"c": c}
     q = None
     if refine:
-        q = evaluate.refined_q(model, x, batch_size=batch_size, generator=generator, **given)
+        q = evaluate.refined_q(model, x, c, batch_size=batch_size, generator=generator)
     found = evaluate.log_evidence(
         model,
         x,
+        c,
         samples=samples,
         q=q,
         at_once=at_once,
         batch_size=batch_size,
         generator=generator,
-        **given,
     )
     bounds = []
     with evaluation_mode(model):
         for start in range(0, len(x), batch_size):
             some = slice(start, start + batch_size)
-            words = () if c is None else (c[some],)
+            its = None if c is None else c[some]
             eps = model.noise(len(x[some]), samples=ELBO_SAMPLES, generator=generator)
-            bounds.append(model.terms(x[some], eps, *words).elbo.mean(0))
+            bounds.append(model.terms(x[some], eps, its).elbo.mean(0))
+    notes = [
+        *model.likelihood.notes(),
+        *_of_samples(found.effective_sample_size, samples, refine),
+    ]
     return Score(
         log_prob=found.log_evidence,
         elbo=torch.cat(bounds),
         error=found.standard_error,
         effective=found.effective_sample_size,
-        bits=-found.log_evidence / (math.log(2) * (~x.isnan()).sum(-1)),
-        warning=_warning(found.effective_sample_size, samples, refine),
+        bits=model.likelihood.bits(found.log_evidence, x),
+        warning=" ".join(notes) or None,
         ink=ink,
         samples=samples,
         _usual=usual,
     )
 
 
-def _warning(effective: Tensor, samples: int, refine: bool) -> str | None:
-    """What low effective samples mean."""
+def _of_samples(effective: Tensor, samples: int, refine: bool) -> list[str]:
+    """What few effective samples mean, if there are few."""
     if samples < FEW:
-        return f"of {samples} samples nothing can be said of the error; take samples={500} or more"
+        return [f"Of {samples} samples nothing can be said of the error: take samples=500 or more."]
     few = int((effective < FEW).sum())
     if not few:
-        return None
+        return []
     more = "" if refine else "refine=True looks for a better q, "
-    return (
+    return [
         f"{few} of {len(effective)} data have fewer than {FEW} effective samples of {samples}: "
-        f"their log p(x) is likely too low, by more than its error says. {more}samples="
-        f"{10 * samples} helps; a datum that is odd has few in any case"
-    )
+        f"their log p(x) is likely too low, by more than its error says ({more}samples="
+        f"{10 * samples} helps; an odd datum has few in any case)."
+    ]

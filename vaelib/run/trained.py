@@ -1,23 +1,25 @@
 """A trained model in use: new data in, codes, scores, samples and what was missing out."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaelib import data, evaluate
-from vaelib.arguments import BadValue, require_whole
+from vaelib.arguments import BadType, BadValue, require_whole
 from vaelib.data import Columns, Kind, Layout, Pictures
+from vaelib.posterior import Posterior
 from vaelib.run import build
 from vaelib.run.labels import labels_of, one_label
 from vaelib.run.odd import Usual, usual
-from vaelib.run.score import Score, score
+from vaelib.run.score import FEW, Score, score
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.train import Epoch
 from vaelib.vae import Model
@@ -26,6 +28,7 @@ __all__ = ["Trained"]
 
 HELD_OUT = "held_out.npz"  # of data that were in memory
 ROWS = 1000  # that go through a network at once
+MOST, FEWEST = 500, 50  # data, and samples of each, for which log p(x) is estimated
 
 
 class Trained:
@@ -156,7 +159,7 @@ class Trained:
         c = one_label(label, self.model, self.classes, len(z.reshape(-1, z.shape[-1])))
         if c is not None:
             c = c.to(self.device).view(z.shape[:-1])
-        return self.model.decode(z.to(self.device), *(() if c is None else (c,)))
+        return self._decoded(z.to(self.device), c)
 
     @torch.no_grad()
     def reconstruct(
@@ -174,7 +177,7 @@ class Trained:
         z, _ = self._posterior().push(
             self._encoded(x, c), self.model.noise(len(x), samples=1, generator=generator)[0]
         )
-        return self.model.decode(z, *(() if c is None else (c,)))
+        return self._decoded(z, c)
 
     @torch.no_grad()
     def sample(
@@ -192,8 +195,8 @@ class Trained:
         parts = []
         for start in range(0, n, ROWS):  # so that memory does not depend on the number
             some = slice(start, min(start + ROWS, n))
-            words = () if c is None else (c[some].to(self.device),)
-            x, *_ = self.model.sample(some.stop - start, *words, generator=generator)
+            given = None if c is None else c[some].to(self.device)
+            x, *_ = self.model.sample(some.stop - start, given, generator=generator)
             parts.append(self.model.likelihood.undo(x))
         return torch.cat(parts)
 
@@ -202,7 +205,7 @@ class Trained:
         data: Any,
         label: Any = None,
         *,
-        samples: int = 500,
+        samples: int | None = None,
         refine: bool = False,
         generator: torch.Generator | None = None,
     ) -> Score:
@@ -211,7 +214,7 @@ class Trained:
         Args:
             data: new data.
             label: of the data, if the model has a condition.
-            samples: K, of z for each datum.
+            samples: K, of z for each datum; as many as `affordable` says if None, 500 mostly.
             refine: take a better q than the encoder's (`vaelib.evaluate.refined_q`), which takes
                 several times as long.
             generator: of the noise, and of pixels where they are drawn.
@@ -219,6 +222,7 @@ class Trained:
         generator = self._seeded(generator)
         x, c = self._given(data, label, generator)
         at_once, batch_size = chunks(self.model)
+        samples = samples or affordable(self.model)
         return score(
             self.model,
             x,
@@ -239,40 +243,62 @@ class Trained:
         label: Any = None,
         *,
         samples: int = 500,
+        draws: int | None = None,
         generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "n values"]:
+    ) -> Float[Tensor, "*draws n values"]:
         """Rows with their missing values filled in by their mean given all that is seen of a row.
+
+        The mean is the best guess, and too smooth to be a datum; ``draws`` vary as the truth may.
 
         Args:
             data: new data, NaN where a value is missing.
             seen: True where a value is seen, ``[n, values]``, for data without NaN.
             label: of the data, if the model has a condition.
             samples: of z for each datum.
+            draws: so many draws for each datum, ``[draws, n, values]``, and not their mean.
             generator: of the noise, and of pixels where they are drawn.
 
         Returns:
             In the data's units; what is seen is as it was.
+
+        Warns:
+            UserWarning: where the samples are too few for what is filled in.
         """
         generator = self._seeded(generator)
         rows = self._rows(data)
-        mask = _mask(rows, seen)
-        c = labels_of(label, data, self.model, self.classes, len(rows))
-        x = self._prepared(rows, generator)
-        x = x.masked_fill(~mask.to(x.device), torch.nan)
-        filled = evaluate.impute(
-            self.model, x, samples=samples, generator=generator, **_condition(c, self.device)
+        mask = _mask(rows, seen).to(self.device)
+        c = self._to_device(labels_of(label, data, self.model, self.classes, len(rows)))
+        x = self._prepared(rows, generator).masked_fill(~mask, torch.nan)
+        at_once, batch_size = chunks(self.model)
+        found = evaluate.impute(
+            self.model,
+            x,
+            c,
+            samples=samples,
+            draws=draws or 1,
+            at_once=at_once,
+            batch_size=batch_size,
+            generator=generator,
         )
+        few = int((found.effective[~mask.all(-1)] < FEW).sum())
+        if few:
+            warnings.warn(
+                f"impute: {few} of {len(x)} data have fewer than {FEW} effective samples of "
+                f"{samples}, and what is filled in says little; take samples={10 * samples}",
+                stacklevel=2,
+            )
         own = rows.to(self.device)
         kept = own.float() / 255 if own.dtype == torch.uint8 else own.to(x.dtype)
-        return torch.where(mask.to(x.device), kept, self.model.likelihood.undo(filled.mean))
+        filled = self.model.likelihood.undo(found.mean if draws is None else found.draws)
+        return torch.where(mask, kept, filled)
 
     def evaluate(
         self,
         data: Any = None,
         label: Any = None,
         *,
-        most: int = 500,
-        samples: int = 500,
+        most: int | None = None,
+        samples: int | None = None,
         refine: bool = False,
         generator: torch.Generator | None = None,
     ) -> evaluate.Report:
@@ -281,24 +307,27 @@ class Trained:
         Args:
             data: held-out data; those of the run if None.
             label: of the data, if the model has a condition.
-            most: of the data, at random; all if there are fewer.
-            samples, refine: see `vaelib.evaluate.report`.
+            most: of the data, at random; all if there are fewer; as many as `affordable` says if
+                None, 500 mostly.
+            samples, refine: see `vaelib.evaluate.report`; samples as many as ``most`` if None.
             generator: of choice, noise and pixels.
         """
         generator = self._seeded(generator)
         rows, c = self._labelled(data, label)
-        some, c = _at_random(rows, c, most)
+        few = affordable(self.model)
+        some, c = _at_random(rows, c, most or few)
         x = self._prepared(some, generator)
         at_once, batch_size = chunks(self.model)
         return evaluate.report(
             self.model,
             x,
-            samples=samples,
+            self._to_device(c),
+            samples=samples or few,
+            check=checked(self.model),
             refine=refine,
             at_once=at_once,
             batch_size=batch_size,
             generator=generator,
-            **_condition(c, self.device),
         )
 
     def export(self, path: str | Path) -> None:
@@ -326,21 +355,28 @@ class Trained:
         """New data as x, and their labels, on the model's device."""
         rows = self._rows(source)
         c = labels_of(label, source, self.model, self.classes, len(rows))
-        x = self._prepared(rows, generator)
-        return x, None if c is None else c.to(self.device)
+        return self._prepared(rows, generator), self._to_device(c)
+
+    def _to_device(self, c: Tensor | None) -> Tensor | None:
+        return None if c is None else c.to(self.device)
+
+    def _decoded(self, z: Tensor, c: Tensor | None) -> Distribution:
+        if not hasattr(self.model, "decode"):
+            raise BadType(f"{type(self.model).__name__} has no decode(z)")
+        return cast(Distribution, cast(Any, self.model).decode(z, c))
 
     def _labelled(self, source: Any, label: Any) -> tuple[Any, Tensor | None]:
         """Rows that are given, or those that were held out, with their labels."""
         if source is None:
             rows, labels = self._held()
-            label = labels if label is None and getattr(self.model, "condition", 0) else label
+            label = labels if label is None and self.model.condition else label
         else:
             rows = self._rows(source)
         return rows, labels_of(label, source, self.model, self.classes, len(rows))
 
-    def _posterior(self) -> Any:
+    def _posterior(self) -> Posterior:
         if self.model.posterior is None:
-            raise BadValue(f"{type(self.model).__name__} has no q(z | x)")
+            raise BadType(f"{type(self.model).__name__} has no q(z | x)")
         return self.model.posterior
 
     def _encoded(self, x: Tensor, c: Tensor | None) -> Distribution:
@@ -348,7 +384,7 @@ class Trained:
         parts = []
         for start in range(0, len(x), ROWS):
             some = slice(start, start + ROWS)
-            parts.append(self.model.raw(x[some], *(() if c is None else (c[some],))))
+            parts.append(self.model.raw(x[some], None if c is None else c[some]))
         raw = tuple(torch.cat(head) for head in zip(*parts, strict=True))
         return self._posterior()(*raw)
 
@@ -376,15 +412,12 @@ def _at_random(rows: Any, labels: Tensor | None, most: int) -> tuple[Tensor, Ten
     return some, None if labels is None else labels[order]
 
 
-def _condition(c: Tensor | None, device: torch.device) -> dict[str, Tensor]:
-    return {} if c is None else {"c": c.to(device)}
-
-
 def _mask(rows: Tensor, seen: Any) -> Tensor:
     """Where a value is seen; raises unless the two ways to say it agree."""
     if seen is None:
         return ~rows.isnan() if rows.is_floating_point() else torch.ones(rows.shape).bool()
-    mask = torch.as_tensor(seen).reshape(len(rows), -1).cpu()
+    mask = torch.as_tensor(seen).cpu()
+    mask = mask.reshape(rows.shape) if mask.numel() == rows.numel() else mask  # as a picture
     if mask.dtype != torch.bool or mask.shape != rows.shape:
         raise BadValue(
             f"impute: expected seen as True and False of shape {tuple(rows.shape)}, got "
@@ -396,11 +429,28 @@ def _mask(rows: Tensor, seen: Any) -> Tensor:
     return mask
 
 
+def affordable(model: Model) -> int:
+    """Of how many data, and by how many samples of each, log p(x) is estimated in a minute or so.
+
+    500 of 500, and on a CPU fewer where a decoder returns more than 784 numbers for a datum, as 50
+    of 50 for the colours of 32 x 32 pixels, which have 17 numbers for each of 3,072 values.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return MOST
+    width = model.likelihood.width(model.pixels)
+    return max(FEWEST, min(MOST, round(MOST * (784 / width) ** 0.5)))
+
+
+def checked(model: Model) -> int:
+    """On how many data another proposal is tried, for each of which 5,000 gradients are taken."""
+    return max(4, round(100 * (affordable(model) / MOST) ** 2))
+
+
 def chunks(model: Model) -> tuple[int, int]:
     """Samples of a datum and data at a time: few fit a processor's cache, many fill a GPU."""
     cpu = next(model.parameters()).device.type == "cpu"
     most, data_ = (2_000_000, 100) if cpu else (50_000_000, 1000)
-    widths = [layer.out_features for layer in model.modules() if hasattr(layer, "out_features")]
+    widths = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
     widest = max([*widths, model.likelihood.width(model.pixels)])
     # With fewer rows, reading the weights of the widest layer takes the time.
     rows = max(40, most // widest)

@@ -11,8 +11,9 @@ from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import fit
 from vaelib.train.run import Epoch
-from vaelib.train.schedule import constant, cosine, scheduled
+from vaelib.train.schedule import constant, cosine
 from vaelib.train.team import join
+from vaelib.train.torch_schedulers import scheduled
 from vaelib.train.trainer import Trainer
 
 __all__ = [

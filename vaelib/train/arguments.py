@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from vaelib.arguments import BadType, BadValue, require_whole
 from vaelib.train.batches import Batches
+from vaelib.train.labels import require_condition
 from vaelib.train.loader import Loader
-from vaelib.train.rows import require_condition
 from vaelib.train.team import Team
-from vaelib.vae import require_model
+from vaelib.vae import Model, require_model
 
 
 def whole(name: str, value: Any, least: int, *, where: str = "fit") -> int:
@@ -61,6 +60,27 @@ def require_callbacks(callbacks: Sequence[Callable]) -> None:
         )
 
 
+def warmup_of(model: Model, warmup: Any, epochs: int) -> int:
+    """Epochs over which the KL's weight rises; raises unless the model can, and it ends in time."""
+    warmup = whole("warmup", warmup, 0)
+    if warmup > epochs:
+        raise BadValue(
+            f"fit: expected warmup ≤ epochs, got {warmup} > {epochs}: the KL would never have its "
+            f"whole weight",
+            "warmup",
+        )
+    if warmup:
+        model.warm_up(1.0)  # raises unless it can
+    return warmup
+
+
+def require_nothing_held_out(**given: Any) -> None:
+    """Raise if there is an argument that needs validation."""
+    for name, value in given.items():
+        if value is not None:
+            raise BadValue(f"fit: {name} needs validation=, held-out data to measure on", name)
+
+
 def require_own_batches(batch_size: int | None, save_every: int | None) -> None:
     """Raise if batches that somebody else makes are asked for what they cannot do."""
     if batch_size is not None:
@@ -99,54 +119,6 @@ def size_of(batches: Batches | Loader, team: Team, condition: int | None) -> int
             "rows",
         )
     return len(rows)
-
-
-def optimizer_of(
-    make: Callable[..., Optimizer] | None, model: nn.Module, lr: float | Tensor
-) -> tuple[Optimizer, str | None]:
-    """The optimizer of what is to be trained, Adam if None, and its name in words if it has one."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if make is None:
-        graph = isinstance(lr, Tensor)
-        return torch.optim.Adam(trained, lr=lr, fused=True, capturable=graph), None
-    what = "a class of torch.optim, or a function of the parameters and lr="
-    if isinstance(make, Optimizer):
-        raise BadType(
-            f"fit: expected optimizer as {what}, got an optimizer that is made; give "
-            f"{type(make).__name__}, or functools.partial({type(make).__name__}, …)",
-            "optimizer",
-        )
-    if not callable(make):
-        raise BadType(f"fit: expected optimizer as {what}, got {make!r}", "optimizer")
-    made = make(trained, lr=lr)
-    if not isinstance(made, Optimizer) or isinstance(made, torch.optim.LBFGS):
-        wants = (
-            " which computes the loss several times a step" if isinstance(made, Optimizer) else ""
-        )
-        raise BadType(
-            f"fit: expected optimizer to make an optimizer of torch.optim that steps once for a "
-            f"gradient, got {type(made).__name__}{wants}",
-            "optimizer",
-        )
-    theirs = {id(p) for group in made.param_groups for p in group["params"]}
-    left = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in theirs]
-    if left:
-        raise BadValue(
-            f"fit: expected optimizer to have all parameters that require a gradient, it lacks "
-            f"{', '.join(left[:3])}; freeze them by requires_grad_(False), or add them",
-            "optimizer",
-        )
-    return made, _described(made)
-
-
-def _described(optimizer: Optimizer) -> str:
-    """Its settings, by which a run that goes on knows it; the rates but one group's are in lr."""
-    groups = [
-        {k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")}
-        for group in optimizer.param_groups
-    ]
-    settings = ["; ".join(f"{k}={group[k]}" for k in sorted(group)) for group in groups]
-    return f"{type(optimizer).__name__}({' | '.join(settings)})"
 
 
 def require_folder(folder: str | Path | None) -> None:

@@ -8,9 +8,9 @@ from vaelib.train.feed import Feed
 from vaelib.train.run import Run
 
 
-def diagnose(run: Run, feed: Feed, bad: int, lr: float) -> str:
+def diagnose(run: Run, feed: Feed, bad: int) -> str:
     """What is not finite in a step of the current epoch, and what to do, in words."""
-    batches, model = run.batches, feed.model
+    batches, model, lr = run.batches, feed.model, run.config["lr"]
     where = f"step {bad + 1} of {len(batches)} of epoch {len(run.history) + 1}"
     kept = (
         ""
@@ -30,6 +30,8 @@ def diagnose(run: Run, feed: Feed, bad: int, lr: float) -> str:
         terms = {**model.named_terms(*drawn), "loss": model(*drawn)}
     broken = {name: t[~t.isfinite()] for name, t in terms.items() if not t.isfinite().all()}
     what = " and ".join(f"{name} is {t.flatten()[0].item()}" for name, t in broken.items())
+    if drawn[0].isnan().any():
+        what += " and x has missing values (NaN), which vaelib.likelihood.Missing counts out"
     return (
         f"fit: {what or 'a gradient is not finite'} at {where}; the weights are those before it."
         f"{kept} Try a smaller lr than {lr}, clip=1.0 or precision='float32', and check that the "

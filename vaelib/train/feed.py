@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaelib.arguments import BadValue
-from vaelib.data import Binarization, binarize
+from vaelib.data import Binarization, binarize, kind
 from vaelib.likelihood import Likelihood
 from vaelib.train.batches import Batches, read
-from vaelib.train.loader import Loader
+from vaelib.train.loader import Loader, undisturbed
 from vaelib.train.rows import are_rows, pieces
 from vaelib.vae import Model
 
 Prepare = Callable[..., Tensor]  # from rows to data, with generator=
-MEASURED = 2**24  # values that are gathered from batches, for a likelihood to measure
+
+FOR = {  # what to do where a likelihood of vaelib's is not for the data
+    "numbers": "for numbers take vaelib.likelihood.Gaussian or StudentT",
+    "counts": "for counts take vaelib.likelihood.Poisson or NegativeBinomial",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class Feed:
     rows: Any
     prepare: Prepare
     labels: Tensor | None = None
+
+    @classmethod
+    def on(
+        cls, device: torch.device, model: Model, rows: Any, labels: Tensor | None, prepare: Prepare
+    ) -> "Feed":
+        """With a tensor and its labels moved to the device."""
+        if isinstance(rows, Tensor):
+            rows, labels = rows.to(device), None if labels is None else labels.to(device)
+        return cls(model, rows, prepare, labels)
 
     def batches(self, size: int, generator: torch.Generator) -> Batches | Loader:
         """A pass over them."""
@@ -75,11 +89,19 @@ class Feed:
         likelihood = self.model.likelihood
         if any(bool(getattr(part, "measured", False)) for part in likelihood.modules()):
             return
-        if are_rows(self.rows):
+        with undisturbed(self.rows):
             likelihood.measure(self.rows)
-        elif type(likelihood).measure is not Likelihood.measure:
-            width = self.some(1)[0].shape[1]
-            likelihood.measure(self.some(max(1, MEASURED // width))[0])
+
+    def watched(self) -> int:
+        """How many rows are measured after an epoch, so that it takes 3 % of one at most.
+
+        A step takes about three times as long as a loss alone, so that would be a tenth of the
+        rows; a thirtieth leaves room for the encoder, which runs twice.
+        """
+        n = len(self.rows)
+        if not are_rows(self.rows):
+            n *= len(Loader(self.rows, torch.Generator()).peek()[0])
+        return min(1000, max(100, n // 30))
 
 
 def preparation(
@@ -96,11 +118,18 @@ def preparation(
     if binarization is None:
         some = _first(rows, 100).to(device)
         x = likelihood.prepare(some, generator=torch.Generator(device))
+        if _has_holes(rows, x) and not likelihood.support.check(x[:1, :1] * torch.nan).all():
+            raise BadValue(
+                f"fit: rows have missing values (NaN), to which {name} gives no density; let it "
+                f"count what is seen: vaelib.likelihood.Missing({name}(…)), whose encoder takes "
+                f"twice as many inputs",
+                "rows",
+            )
         if not likelihood.support.check(x).all():
+            remedy = FOR.get(kind(some), f"set {name}.binarization, or write its prepare")
             raise BadValue(
                 f"fit: {name}.prepare makes values from {x.min():.3g} to {x.max():.3g}, and it "
-                f"gives a density to {likelihood.remedy}; set {name}.binarization, or write its "
-                f"prepare"
+                f"gives a density to {likelihood.remedy}; {remedy}"
             )
         return likelihood.prepare, likelihood.binarization
     if binarization != "none":
@@ -116,6 +145,13 @@ def preparation(
             "binarization",
         )
     return partial(binarize, how=binarization), binarization
+
+
+def _has_holes(rows: Any, x: Tensor) -> bool:
+    """Whether there is a NaN: in all that is in memory, or among the first rows."""
+    if isinstance(rows, Tensor) or type(rows) is np.ndarray:
+        return kind(rows) == "numbers" and any(bool(some.isnan().any()) for some in pieces(rows))
+    return bool(x.isnan().any())
 
 
 def _first(rows: Any, n: int) -> Tensor:

@@ -80,10 +80,8 @@ class Watch:
         with evaluation_mode(self.model):
             terms = [self.model.terms(*part) for part in self.parts]
             active = self._active() if self.has_means else math.nan
-        means = [
-            torch.cat([_per_datum(t[i]) for t in terms]).double().mean().item() for i in (0, 1)
-        ]
-        return Measured(means[0], means[1], active)
+        log_likelihood, kl = (torch.cat([_per_datum(t[i]) for t in terms]) for i in (0, 1))
+        return Measured(mean(log_likelihood), mean(kl), active)
 
     def _active(self) -> float:
         """As `vaelib.evaluate.active_units` counts them, which may not be asked here."""
@@ -97,11 +95,16 @@ class Watch:
             values = self.model.means(x, noise, *labels)
             loc.append(values.mean(0))
             its_noise.append(values.var(0) / len(values) if len(values) > 1 else 0 * values[0])
-        mean = torch.cat(loc)
-        if len(mean) < 2:
+        centre = torch.cat(loc)
+        if len(centre) < 2:
             return math.nan
-        over_x = mean.var(0) - torch.cat(its_noise).mean(0)
+        over_x = centre.var(0) - torch.cat(its_noise).mean(0)
         return float((over_x > 0.01 * self.model.spread()).sum())
+
+
+def mean(values: Tensor) -> float:
+    """In double precision, which not every device has."""
+    return values.cpu().double().mean().item()
 
 
 def _per_datum(term: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
     loss: float  # mean over the epoch's data, as the model returned it while it was learning
     seconds: float
     validation: float = math.nan  # the loss on the validation data, if there are any
-    # On at most 1,000 rows, of the validation data if there are any, always with the same draw:
+    # On a thirtieth of the rows (100 to 1,000), held-out ones if there are any, with the same draw:
     log_likelihood: float = math.nan  # mean of log p(x | z), in nats
     kl: float = math.nan  # mean of the KL, in nats; of a model without terms both are NaN
     active: float = math.nan  # how many units tell data apart
@@ -200,10 +200,13 @@ class Run:
                 its = checkpoint.plain(str(its))
             if its != mine:
                 its, mine = checkpoint.first_difference(str(its), str(mine))
-                end = f"end it with epochs={its_epochs} and then ask for more, "
+                end = {
+                    "epochs": f"end it with epochs={its_epochs} and then ask for more, ",
+                    "rows": "for other data load its model and train that in another folder, ",
+                }.get(name, "")
                 raise CheckpointError(
                     f"{path}: belongs to another run: its {name} is {its}, and here it is "
-                    f"{mine}; {end if name == 'epochs' else ''}go on with the same settings, or "
+                    f"{mine}; {end}go on with the same settings, or "
                     f"choose another folder"
                 )
         return other and epochs > done

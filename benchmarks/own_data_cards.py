@@ -1,0 +1,508 @@
+"""The cards of book/own_data.md: read off the page, run as printed, measured, drawn.
+
+A card is a section whose target begins with ``own-data-card-``: its commands and its Python are the
+blocks of the page, in their order. `run_python` and `run_commands` run them in a folder where
+``python -m vaelib examples`` has been; tests run them by the same functions, on less.
+"""
+
+import contextlib
+import math
+import os
+import re
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import provenance
+import torch
+from torch import Tensor
+
+from vaelib import data, fit, load
+from vaelib.cli import main
+from vaelib.course import plots
+from vaelib.data import examples
+
+PAGE = provenance.ROOT / "book" / "own_data.md"
+PICTURES = provenance.ROOT / "book" / "own_data"
+CARD = r"(?ms)^\(own-data-card-(\w+)\)=\n## \d+\. (.+?)\n(.*?)(?=^\(own-data-)"
+
+
+class Card(NamedTuple):
+    """A card of the page."""
+
+    name: str
+    title: str
+    text: str
+
+    def blocks(self) -> list[tuple[str, str]]:
+        """Language and content of each block of code, in their order."""
+        return re.findall(r"(?s)```(sh|python)\n(.*?)```", self.text)
+
+
+def cards(page: str | None = None) -> dict[str, Card]:
+    """All cards, by name."""
+    text = PAGE.read_text() if page is None else page
+    return {name: Card(name, title, body) for name, title, body in re.findall(CARD, text)}
+
+
+@contextlib.contextmanager
+def within(folder: Path) -> Iterator[None]:
+    """In a folder, whose modules can be imported, as those of the folder of a command can."""
+    before, path = Path.cwd(), list(sys.path)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.path[:] = path
+
+
+def run_card(
+    card: Card,
+    *,
+    change: Callable[[str, str], str] = lambda kind, block: block,
+    python: bool = True,
+    commands: bool = True,
+) -> dict[str, Any]:
+    """Run a card's blocks in the folder at hand, as they are printed but for what ``change`` does.
+
+    Args:
+        card: of the page.
+        change: from "sh" or "python" and a block to what is run in its place.
+        python, commands: whether these are run.
+
+    Returns:
+        The names that its Python defined.
+    """
+    names: dict[str, Any] = {"__name__": "mine"}
+    for kind, block in card.blocks():
+        block = change(kind, block)
+        if kind == "python" and python:
+            path = Path("mine.py").resolve()
+            path.write_text(block)  # a class is asked where it comes from
+            exec(compile(block, str(path), "exec"), names)
+        elif kind == "sh" and commands:
+            for line in block.splitlines():
+                words = shlex.split(line)
+                assert words[:3] == ["python", "-m", "vaelib"], line
+                if code := main(words[3:]):
+                    raise RuntimeError(f"{line}: ended with {code}")
+    return names
+
+
+# What is measured and drawn of each card, from the names of its Python.
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    """A picture of the page."""
+    PICTURES.mkdir(exist_ok=True)
+    options = {"facecolor": "white", "dpi": 144} if name.endswith("png") else {"dpi": 144}
+    figure.savefig(
+        PICTURES / name,
+        bbox_inches="tight",
+        metadata={"Date": None} if name.endswith("svg") else {},
+        **options,
+    )
+    plt.close(figure)
+
+
+def tiles(ax: plt.Axes, rows: Tensor, shape: tuple[int, ...], *, top: float = 1.0) -> None:
+    """Pictures in a line, or in lines, ``[line, number, values]``."""
+    rows = rows if rows.ndim == 3 else rows[None]
+    lines, n, _ = rows.shape
+    if len(shape) == 3:
+        c, h, w = shape
+        whole = rows.view(lines, n, c, h, w).permute(0, 3, 1, 4, 2).reshape(lines * h, n * w, c)
+        ax.imshow((whole / top).clamp(0, 1))
+    else:
+        h, w = shape
+        whole = rows.view(lines, n, h, w).permute(0, 2, 1, 3).reshape(lines * h, n * w)
+        ax.imshow(whole, vmin=0, vmax=top, cmap="gray_r")
+    ax.set_axis_off()
+
+
+def of_test(table: Tensor, rows: Tensor) -> Tensor:
+    """Which lines of the file were held out: hold-out is random, and rows differ."""
+    place = {tuple(row): i for i, row in enumerate(table.tolist())}
+    return torch.tensor([place[tuple(row)] for row in rows.tolist()])
+
+
+def colour(names: dict[str, Any], stored: dict[str, Any]) -> dict:
+    run, again, new = (names[k] for k in ("run", "again", "new"))
+    seen = torch.as_tensor(run.test[:8]).float() / 255
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), width_ratios=(8, 3.4))
+    tiles(left, torch.stack([seen, again, new]), (3, 32, 32))
+    for i, word in enumerate(("held out", "drawn again", "new")):
+        left.text(-5, 32 * i + 16, word, ha="right", va="center", fontsize=10)
+    rows = stored["colour"]["rows"]
+    shown = [(r["name"].replace(", as documented", ""), r["bits"]) for r in rows]
+    for i, (name, bits) in enumerate(shown):
+        right.barh(i, bits, color=plots.Q if "logistics" in name else plots.PRIOR, height=0.6)
+        right.text(bits - 0.1, i, f"{bits:.2f}", ha="right", va="center", color="white")
+    right.axvline(3, ls="--", color="black")
+    right.text(3, -0.75, "floor 3", ha="center", fontsize=9)
+    right.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=9)
+    right.invert_yaxis()
+    right.set_xlabel("bits per dimension")
+    right.spines[["top", "right"]].set_visible(False)
+    figure.subplots_adjust(wspace=0.75)
+    save(figure, "colour.png")
+    names["hero"] = (seen[:3], again[:3])
+    (bits,) = run.evaluate(most=100, samples=20).bits.values()
+    return {"bits": bits}
+
+
+def table(names: dict[str, Any], _: dict) -> dict:
+    from sklearn.decomposition import FactorAnalysis
+
+    made, run = examples.instruments(), names["run"]
+    own = data.own("table.csv")
+    which = of_test(made.table, run.test)
+    causes = made.causes[which]
+    codes = names["codes"]
+    # A code is determined up to a turn: the direction in which it says most of the first cause.
+    share = []
+    for k in range(2):
+        design = torch.cat([codes.double(), torch.ones(len(codes), 1)], 1)
+        found = torch.linalg.lstsq(design, causes[:, k : k + 1]).solution
+        miss = (design @ found)[:, 0] - causes[:, k]
+        share.append(1 - float(miss.var() / causes[:, k].var()))
+    theirs = FactorAnalysis(2, tol=1e-8, max_iter=20_000, svd_method="lapack")
+    theirs.fit(own.train.double().numpy())
+    exact = torch.as_tensor(theirs.score_samples(run.test.double().numpy()))
+    mine = run.log_prob(run.test, samples=500)
+    noise = names["noise"].double() / made.variances.sqrt()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+    dots = left.scatter(codes[:, 0], codes[:, 1], c=causes[:, 0], cmap="coolwarm", s=14)
+    figure.colorbar(dots, ax=left, label="a true cause", shrink=0.8)
+    left.set(xlabel="code 1", ylabel="code 2", aspect="equal")
+    true = made.variances.sqrt()
+    right.plot([0.2, 120], [0.2, 120], color=plots.PRIOR, lw=1)
+    right.loglog(true, names["noise"], "o", color=plots.Q)
+    right.set(xlabel="true noise, each in its unit", ylabel="learned noise")
+    figure.subplots_adjust(wspace=0.35)
+    save(figure, "table.svg")
+    names["hero"] = (run.test[:, [0, 2]], codes, causes[:, 0])
+    return {
+        "difference": float((mine.log_prob.double() - exact).mean().abs()),
+        "error": float(mine.error.square().mean().sqrt() / len(exact) ** 0.5),
+        "log_prob": float(mine.log_prob.mean()),
+        "factor_analysis": float(exact.mean()),
+        "share_of_cause": share,
+        "noise_ratio_worst": float((noise - 1).abs().max()),
+    }
+
+
+def counts(names: dict[str, Any], _: dict) -> dict:
+    made, run, rate = examples.photons(), names["run"], names["rate"]
+    which = of_test(made.counts.flatten(1), run.test)
+    true = made.rates.flatten(1)[which]
+    x = run.test.float()
+    figure, ax = plt.subplots(figsize=(7, 2.8))
+    tiles(ax, torch.stack([x[:8], rate[:8], true[:8]]), (28, 28), top=5.0)
+    for i, word in enumerate(("photons", "inferred", "true")):
+        ax.text(-4, 28 * i + 14, word, ha="right", va="center", fontsize=10)
+    save(figure, "counts.svg")
+    names["hero"] = (x[0], rate[0])
+
+    def off(t: Tensor) -> float:
+        return float((t - true).square().mean().sqrt())
+
+    mean = torch.as_tensor(data.own("photons.npy").train).float().mean(0)
+    return {
+        "error_counts": off(x),
+        "error_rate": off(rate),
+        "error_mean": off(mean.expand_as(true)),
+        "variance_over_mean": float((x - rate).square().sum() / rate.sum()),
+        "variance_over_mean_truth": float((x - true).square().sum() / true.sum()),
+    }
+
+
+def holes(names: dict[str, Any], _: dict) -> dict:
+    made = examples.instruments()
+    x = examples.holes(made.table)
+    lost, true = x.isnan(), made.table.double()
+    scale = (made.loadings.square().sum(1) + made.variances).sqrt()
+    covariance = made.loadings @ made.loadings.T + made.variances.diag()
+    exact = x.double().clone()
+    for i in lost.any(1).nonzero().flatten().tolist():
+        gone, here = lost[i].nonzero().flatten(), (~lost[i]).nonzero().flatten()
+        gain = torch.linalg.solve(covariance[here][:, here], covariance[here][:, gone]).T
+        exact[i, gone] = made.mean[gone] + gain @ (x[i, here].double() - made.mean[here])
+    filled = names["filled"].double()
+    means = x.nanmean(0).double().expand_as(filled)
+    errors = {
+        name: float((((t - true) / scale)[lost]).square().mean().sqrt())
+        for name, t in (("column means", means), ("ours", filled), ("exact", exact))
+    }
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), width_ratios=(3, 2))
+    some = lost.nonzero()[::8]
+    at = ((t - made.mean) / scale for t in (true, filled))
+    a, b = (t[some[:, 0], some[:, 1]] for t in at)
+    left.plot([-3, 3], [-3, 3], color=plots.PRIOR, lw=1)
+    left.plot(a, b, ".", color=plots.Q, ms=3)
+    left.set(xlabel="true, in standard deviations", ylabel="filled", aspect="equal")
+    right.bar(range(3), errors.values(), color=[plots.PRIOR, plots.Q, plots.POSTERIOR], width=0.6)
+    right.set_xticks(range(3), ["column\nmeans", "ours", "exact"])
+    right.set_ylabel("error, standard deviations")
+    for i, v in enumerate(errors.values()):
+        right.text(i, v, f"{v:.2f}", ha="center", va="bottom")
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.subplots_adjust(wspace=0.35)
+    save(figure, "holes.svg")
+    names["hero"] = (x[:6], filled[:6], made, scale)
+    return errors
+
+
+def labels(names: dict[str, Any], _: dict) -> dict:
+    run, grid = names["run"], torch.stack(names["grid"], 1)
+    figure, ax = plt.subplots(figsize=(6, 4.8))
+    tiles(ax, grid, (28, 28))
+    for k in range(10):
+        ax.text(28 * k + 14, -4, run.classes[k], ha="center", color="black")
+    save(figure, "labels.svg")
+    names["hero"] = (grid[0],)
+    right = run.test_labels
+    x = run.test
+    true = run.log_prob(x, right, samples=100).log_prob
+    wrong = run.log_prob(x, (right + 1) % 10, samples=100).log_prob
+    return {
+        "right": float(true.mean()),
+        "wrong": float(wrong.mean()),
+        "share": float((true > wrong).float().mean()),
+    }
+
+
+def odd(names: dict[str, Any], _: dict) -> dict:
+    run, score = names["run"], names["score"]
+    kinds = np.array([path.stem.split("-")[1] for path in sorted(Path("new").iterdir())])
+    is_digit = torch.as_tensor(kinds == "digit")
+    oddness, log_prob = score.oddness(against="ink"), score.log_prob
+
+    def area(values: Tensor, kind: str) -> float:
+        """Of the ROC curve: how often one of a kind is above a digit."""
+        a, b = values[torch.as_tensor(kinds == kind)], values[is_digit]
+        return float((a[:, None] > b).float().mean() + 0.5 * (a[:, None] == b).float().mean())
+
+    figure, ax = plt.subplots(figsize=(6.6, 3.4))
+    colours = {"digit": plots.PRIOR, "inverted": plots.SCORE, "rotated": plots.GAP}
+    colours |= {"shifted": plots.BOUND, "blank": "black"}
+    line = torch.linspace(0, float(score.ink[is_digit].max()) * 1.15, 100)
+    ax.plot(line, score.usual()(line), color=plots.POSTERIOR)
+    for kind, c in colours.items():
+        these = torch.as_tensor(kinds == kind) & (score.ink < 0.5)
+        ax.plot(score.ink[these], log_prob[these], ".", color=c, label=kind, ms=5)
+        if bool(these.any()):
+            i = int(log_prob.masked_fill(~these, math.inf).argmin())
+            if kind != "digit":
+                plots.label(ax, float(score.ink[i]), float(log_prob[i]), kind, c, fontsize=9)
+    ax.set(xlabel="ink, mean of a picture's pixels", ylabel="log p(x), nats")
+    ax.spines[["top", "right"]].set_visible(False)
+    save(figure, "odd.svg")
+    top = kinds[oddness.topk(10).indices.numpy()]
+    return {
+        "best_digit": float(log_prob[is_digit].max()),
+        "blank": float(log_prob[torch.as_tensor(kinds == "blank")].max()),
+        "odd_in_top_ten": int((top != "digit").sum()),
+        **{k: area(oddness, k) for k in examples.ODDITIES},
+        **{f"{k}_by_score": area(-log_prob, k) for k in examples.ODDITIES},
+    }
+
+
+def codes(names: dict[str, Any], _: dict) -> dict:
+    from sklearn.linear_model import LogisticRegression
+
+    x, y, x_new, y_new, pipe = (names[k] for k in ("x", "y", "x_new", "y_new", "pipe"))
+    encoder, found = pipe[0], {}
+    z, z_new = encoder.transform(x[:2000] / 255), encoder.transform(x_new / 255)
+    for n in (50, 100, 200, 500, 2000):
+        of_pixels = LogisticRegression(max_iter=1000).fit(x[:n] / 255, y[:n])
+        of_codes = LogisticRegression(max_iter=1000).fit(z[:n], y[:n])
+        found[n] = (of_pixels.score(x_new / 255, y_new), of_codes.score(z_new, y_new))
+    figure, ax = plt.subplots(figsize=(5.6, 3))
+    for i, (name, c) in enumerate((("784 pixels", plots.DATA), ("16 codes", plots.Q))):
+        ax.semilogx(list(found), [v[i] for v in found.values()], "o-", color=c)
+        plots.label(ax, 2000, found[2000][i], name, c)
+    ax.set(xlabel="labelled digits", ylabel="held-out accuracy")
+    ax.spines[["top", "right"]].set_visible(False)
+    save(figure, "codes.svg")
+    return {"printed": pipe.score(x_new / 255, y_new), "accuracy": {str(k): v for k, v in found.items()}}
+
+
+def network(names: dict[str, Any], _: dict) -> dict:
+    figure, ax = plt.subplots(figsize=(9, 1.7))
+    parts = [
+        ("x\n[batch, 784]", plots.DATA), ("Encoder", plots.Q),
+        ("loc, logvar\n[batch, 8] each", plots.Q), ("draw z\n[batch, 8]", plots.PRIOR),
+        ("decoder", plots.BOUND), ("raw\n[batch, 784]", plots.BOUND),
+        ("likelihood\np(x | z)", plots.POSTERIOR),
+    ]  # fmt: skip
+    for i, (word, c) in enumerate(parts):
+        box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": c, "lw": 1.6}
+        ax.text(i, 0, word, ha="center", va="center", bbox=box, fontsize=9)
+        if i:
+            ax.annotate("", (i - 0.42, 0), (i - 0.58, 0), arrowprops={"arrowstyle": "->"})
+    ax.set(xlim=(-0.5, len(parts) - 0.5), ylim=(-0.5, 0.5))
+    ax.set_axis_off()
+    save(figure, "network.svg")
+    run = load("mine", classes=[names["Encoder"]]) if False else None  # a class without the word
+    del run
+    return {"weights": sum(p.numel() for p in names["model"].parameters())}
+
+
+def likelihood(names: dict[str, Any], _: dict) -> dict:
+    run = load("wind", classes=[names["Angle"]])
+    drawn = run.sample(2000, generator=torch.Generator().manual_seed(0))
+    angles = torch.linspace(-math.pi, math.pi, 401)[:-1]
+    q = names["Angle"]()(torch.tensor([3.0, math.log(8.0)]).expand(400, 2).reshape(400, 2))
+    density = q.base_dist.log_prob(angles[:, None])[:, 0].exp()
+    figure = plt.figure(figsize=(7, 3))
+    left = figure.add_subplot(1, 2, 1, projection="polar")
+    left.plot(torch.cat([angles, angles[:1]]), torch.cat([density, density[:1]]), color=plots.Q)
+    left.set_yticklabels([])
+    right = figure.add_subplot(1, 2, 2)
+    bins = np.linspace(-180, 180, 37)
+    measured = np.degrees(np.load("wind.npy"))[:, :2]
+    apart = (measured[:, 0] - measured[:, 1] + 180) % 360 - 180
+    wave = np.degrees(drawn.numpy())
+    ours = (wave[:, 0] - wave[:, 1] + 180) % 360 - 180
+    for values, c, word in ((apart, plots.DATA, "measured"), (ours, plots.Q, "drawn")):
+        right.hist(values, bins, density=True, histtype="step", color=c, label=word, lw=1.5)
+    right.legend()
+    right.set(xlabel="between two vanes, degrees", yticks=[])
+    right.spines[["top", "right", "left"]].set_visible(False)
+    save(figure, "likelihood.svg")
+    return {
+        "area": float(density.sum() * 2 * math.pi / 400),
+        "spread_measured": float(apart.std()),
+        "spread_drawn": float(ours.std()),
+    }
+
+
+def device(names: dict[str, Any], _: dict) -> dict:
+    """The run of the card, broken at epoch 7 and resumed, beside it as it was."""
+
+    def stop(epoch: Any, *_: Any) -> None:
+        if epoch.epoch == 7:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        fit("classes", epochs=20, folder="broken", progress=False, callbacks=[stop])
+    done = len(load("broken").history)
+    again = fit("classes", folder="broken", resume=True, progress=False)
+    whole = names["run"]
+    pairs = zip(again.model.parameters(), whole.model.parameters(), strict=True)
+    same = all(torch.equal(a, b) for a, b in pairs)
+    figure, ax = plt.subplots(figsize=(6, 2.8))
+    losses = [[e.loss for e in r.history] for r in (whole, again)]
+    ax.plot(range(1, 21), losses[0], color=plots.PRIOR, lw=6, alpha=0.35, label="never broken")
+    ax.plot(range(1, done + 1), losses[1][:done], color=plots.Q, lw=1.8, label="until killed")
+    ax.plot(range(done, 21), losses[1][done - 1 :], color=plots.BOUND, lw=1.8, label="resumed")
+    ax.axvline(done, color=plots.GAP, lw=1, ls=":")
+    ax.legend()
+    ax.set(xlabel="epoch", ylabel="loss, nats")
+    ax.spines[["top", "right"]].set_visible(False)
+    save(figure, "device.svg")
+    return {"killed_after": done, "same_weights": same}
+
+
+def onnx(names: dict[str, Any], _: dict) -> dict:
+    import onnxruntime
+
+    run, differences = names["run"], []
+    networks = {
+        n: onnxruntime.InferenceSession(f"model/{n}.onnx", providers=["CPUExecutionProvider"])
+        for n in ("encoder", "decoder")
+    }
+    likelihood = run.model.likelihood
+    rows = data.same("new", run.layout, run.kind)
+    x = likelihood.prepare(rows, generator=torch.Generator().manual_seed(0))
+    for batch in (1, 7, 64):
+        some = x[:batch]
+        loc, logvar = networks["encoder"].run(["loc", "logvar"], {"x": some.numpy()})
+        with torch.no_grad():
+            own = run.model.raw(some)
+            raw = run.model.decoder(own[0])
+        (theirs,) = networks["decoder"].run(["raw"], {"z": own[0].numpy()})
+        for a, b in ((loc, own[0]), (logvar, own[1]), (theirs, raw)):
+            b = b.numpy()
+            differences.append(np.abs(a - b).ravel() / max(1.0, np.abs(b).max()))
+    every = np.concatenate(differences)
+    figure, ax = plt.subplots(figsize=(6, 2.6))
+    ax.hist(every * 1e7, 40, color=plots.Q)
+    ax.set(xlabel="difference, 1e−7 of the largest number", ylabel="numbers", yscale="log")
+    ax.spines[["top", "right"]].set_visible(False)
+    save(figure, "onnx.svg")
+    return {"worst": float(every.max()), "numbers": len(every)}
+
+
+MEASURE = {
+    f.__name__: f
+    for f in (colour, table, counts, holes, labels, odd, codes, network, likelihood, device, onnx)
+}
+
+
+def hero(found: dict[str, dict]) -> None:
+    """Five pairs, data above, answer below."""
+    figure, axes = plt.subplots(2, 5, figsize=(10, 4))
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    seen, again = found["colour"]["hero"]
+    tiles(axes[0, 0], seen[:1], (3, 32, 32))
+    tiles(axes[1, 0], again[:1], (3, 32, 32))
+    rows, codes_, cause = found["table"]["hero"]
+    axes[0, 1].plot(rows[:, 0], rows[:, 1], ".", color="black", ms=3)
+    axes[1, 1].scatter(codes_[:, 0], codes_[:, 1], c=cause, cmap="coolwarm", s=6)
+    x, rate = found["counts"]["hero"]
+    tiles(axes[0, 2], x[None], (28, 28), top=5.0)
+    tiles(axes[1, 2], rate[None], (28, 28), top=5.0)
+    holed, filled, made, scale = found["holes"]["hero"]
+    for ax, t in ((axes[0, 3], holed), (axes[1, 3], filled)):
+        whole = ((t.double() - made.mean) / scale).numpy()
+        cmap = plt.get_cmap("PuOr").with_extremes(bad="white")
+        ax.imshow(np.ma.masked_invalid(whole), cmap=cmap, vmin=-2.5, vmax=2.5)
+    (grid,) = found["labels"]["hero"]
+    tiles(axes[0, 4], grid[7:8], (28, 28))
+    tiles(axes[1, 4], torch.stack([grid[:5], grid[5:]]), (28, 28))
+    words = ("colours, redrawn", "a table's two causes", "photons, their rate")
+    words += ("holes, filled", "one hand, ten digits")
+    for ax, word in zip(axes[0], words, strict=True):
+        ax.set_title(word, fontsize=11)
+    figure.subplots_adjust(wspace=0.12, hspace=0.08)
+    save(figure, "hero.png")
+
+
+def record(only: list[str] | None = None, stored: dict[str, Any] | None = None) -> dict:
+    """Run all cards, measure and draw them."""
+    plots.theme()
+    every, found, seconds, measured = cards(), {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder, within(Path(folder)):
+        examples.write(".")
+        for name, measure in MEASURE.items():
+            if only and name not in only:
+                continue
+            card = every[name]
+            for module in ("mine",):
+                sys.modules.pop(module, None)
+            start, busy = time.perf_counter(), time.process_time()
+            needs = {"likelihood": True, "device": True, "onnx": True}.get(name, False)
+            if name == "onnx" and not Path("digits").exists():
+                fit("classes", epochs=40, folder="digits", progress=False)
+            found[name] = run_card(card, commands=needs)
+            seconds[name] = {
+                "seconds": round(time.perf_counter() - start, 1),
+                "processor_seconds": round(time.process_time() - busy, 1),
+            }
+            measured[name] = measure(found[name], stored or {})
+            print(name, seconds[name], measured[name], flush=True)
+        if not only or {"colour", "table", "counts", "holes", "labels"} <= set(only):
+            hero(found)
+    return {"seconds": seconds, "measured": measured}
