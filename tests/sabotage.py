@@ -358,6 +358,83 @@ BUGS = [
         "test_elbo_is_below_the_exact_evidence",
     ),
     Bug(
+        "condition: the labels' codes in another order",
+        "vaelib/vae/condition.py",
+        swap(
+            "torch.arange(labels, device=c.device)", "torch.arange(labels, device=c.device).flip(0)"
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "condition: a label that does not exist is nobody's, in silence",
+        "vaelib/vae/condition.py",
+        swap(
+            "return one_hot.masked_fill(~_exist(c, labels)[:, None], torch.nan)", "return one_hot"
+        ),
+        unit("condition"),
+        "test_a_loss_reads_no_label_and_is_nan",
+    ),
+    Bug(
+        "condition: q and its KL without the label",
+        "vaelib/vae/vae.py",
+        swap(
+            "        raw = cast(Raw, called(",
+            "        c = None if c is None else 0 * c\n        raw = cast(Raw, called(",
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "condition: a decoder without the label",
+        "vaelib/vae/model.py",
+        swap(
+            "        raw = cast(Tensor, called(self.decoder,",
+            "        c = None if c is None else 0 * c\n"
+            "        raw = cast(Tensor, called(self.decoder,",
+        ),
+        unit("condition"),
+        "test_each_row_is_that_of_its_labels_own_model",
+    ),
+    Bug(
+        "evaluate: each batch with the labels of the first",
+        "vaelib/evaluate/encoder.py",
+        swap("(c[rows],)", "(c[: len(x[rows])],)"),
+        unit("condition"),
+        "test_every_measure_is_that_of_the_labels_own_model",
+    ),
+    Bug(
+        "evaluate: bits by all values, those that are missing too",
+        "vaelib/evaluate/table.py",
+        swap("seen = (~x.isnan()).sum().item() / max(len(x), 1)", "seen = x.numel() / len(x)"),
+        unit("own_data_exact::test_evidence_and_bits_with_holes_are_those_of_what_is_seen"),
+        "test_evidence_and_bits_with_holes",
+    ),
+    Bug(
+        "evaluate: bits of a value in nats",
+        "vaelib/evaluate/table.py",
+        swap("-nats / (math.log(2) * values)", "-nats / values"),
+        unit("evaluate_report"),
+        "test_every_number_is_that_of_its_part",
+    ),
+    Bug(
+        "impute: samples of q without their weights",
+        "vaelib/evaluate/impute.py",
+        swap("torch.softmax(torch.cat(weights), 0)", "torch.softmax(0 * torch.cat(weights), 0)"),
+        unit("own_data_exact::test_what_is_filled_in_is_the_exact_conditional"),
+        "test_what_is_filled_in_is_the_exact_conditional",
+    ),
+    Bug(
+        "impute: draws without the noise of a value",
+        "vaelib/evaluate/impute.py",
+        swap(
+            "drawn = draw(model.decode(z, *given), generator=generator)",
+            "drawn = model.decode(z, *given).mean",
+        ),
+        unit("own_data_exact::test_what_is_filled_in_is_the_exact_conditional"),
+        "test_what_is_filled_in_is_the_exact_conditional",
+    ),
+    Bug(
         "vae: the loss has the wrong sign",
         "vaelib/vae/vae.py",
         swap(
@@ -930,7 +1007,7 @@ BUGS = [
     Bug(
         "run: what is odd is what has much ink: the curve is left out",
         "vaelib/run/score.py",
-        swap("self.usual()(self._ink(against)) - self.log_prob", "-self.log_prob"),
+        swap("return self.usual()(ink) - self.log_prob", "return -self.log_prob"),
         unit("fit_own::test_a_blank_is_no_longer_the_best"),
         "test_a_blank",
     ),
@@ -1070,42 +1147,44 @@ BUGS = [
         "train: units are taken anew from other data",
         "vaelib/train/feed.py",
         swap('bool(getattr(part, "measured", False))', "False"),
-        unit("train_rows::test_other_data_go_on"),
+        unit("train_rows::test_other_data_go_on_from_the_weights_and_units_of_a_finished_run"),
         "test_other_data_go_on",
     ),
     Bug(
         "train: a look at a loader's first rows uses up its draws",
         "vaelib/train/loader.py",
         swap("        _restore(own, kept)\n", "        pass\n"),
-        unit("train_rows"),
-        "test_a_l",
+        unit("train_rows::test_a_loader_in_the_same_order_ends_at_the_weights_of_the_tensor"),
+        "test_a_loader_in_the_same_order",
     ),
     Bug(
         "train: a loader's own generator is not in the checkpoint",
         "vaelib/train/loader.py",
         swap("self.own[int(key)].set_state(state)", "pass"),
-        unit("train_rows::test_a_loader_resumes"),
+        unit("train_rows::test_a_loader_resumes_at_the_start_of_the_epoch_that_was_broken_off"),
         "test_a_loader_resumes",
     ),
     Bug(
         "train: the mean over batches is taken for one over rows",
         "vaelib/train/loader.py",
         swap("self.sizes[self.position] = len(parts[0])", "self.sizes[self.position] = 1"),
-        unit("train_rows::test_batches_may_be"),
+        unit(
+            "train_rows::test_batches_may_be_a_list_of_arrays_or_pictures_and_weigh_by_their_rows"
+        ),
         "test_batches_may_be",
     ),
     Bug(
         "train: a scheduler for epochs steps with each batch",
         "vaelib/train/torch_schedulers.py",
         swap('per_epoch if self.every == "epoch" else 1', "1"),
-        unit("train_epoch::test_a_scheduler_of_torch"),
+        unit("train_epoch::test_a_scheduler_of_torch_gives_the_rates_that_it_gives_by_hand"),
         r"test_a_scheduler_of_torch.*\[StepLR\]",
     ),
     Bug(
         "train: one rate for all groups of parameters",
         "vaelib/train/optimizer.py",
         swap('lr if group["lr"] is rate else float(group["lr"])', "lr"),
-        unit("train_epoch::test_each_group"),
+        unit("train_epoch::test_each_group_of_parameters_keeps_its_own_rate"),
         "test_each_group",
     ),
     Bug(

@@ -161,9 +161,8 @@ def test_from_file_to_trained_scored_sampled_encoded(name, here):
     noise.manual_seed(3)
     assert torch.equal(again.reconstruct(new, generator=noise).mean, p.mean)
     assert torch.equal(again.sample(5, label, generator=noise), drawn)
-    if name in ("table", "missing"):  # of the others it takes long
-        assert "L_20" in str(run.evaluate(samples=20))
-        assert str(again.evaluate(samples=20)) == str(run.evaluate(samples=20))
+    if name == "missing":  # of the others it takes long
+        assert "L_20" in str(again.evaluate(samples=20))
 
 
 # Numbers against the model's own, computed another way
@@ -187,7 +186,8 @@ def test_a_linear_run_of_a_table_scores_by_the_normal_that_it_is(here):
     # 5 standard errors of 20 estimates, and the rounding of float32.
     assert (miss < 5 * score.error + 1e-3).all()
     assert score.error.max() < 0.5
-    assert (score.elbo < exact + 0.05).all()
+    gap = exact - score.elbo
+    assert gap.mean() > -5 * gap.std() / 20**0.5  # the ELBO is drawn
     assert model.likelihood.notes() == []
 
 
@@ -233,12 +233,11 @@ def test_oddness_is_what_lies_below_the_curve():
 
 def test_a_blank_is_no_longer_the_best(here, digits):
     """By log p(x) a blank sheet beats nearly every digit; beside its ink it beats few."""
-    rows = torch.cat([digits.train[:2000], digits.test[:300]])
-    made = data.Dataset(rows[:2000], rows[2000:], data.Pictures(28, 28))
+    made = data.Dataset(digits.train[:2000], digits.test[:300], data.Pictures(28, 28))
     run = vaelib.fit(made, latent=8, hidden=[64], epochs=6, folder="run", progress=False)
     blank = torch.zeros(20, 784, dtype=torch.uint8)
-    score = run.log_prob(torch.cat([digits.test[300:500], blank]), samples=100)
-    digit, nothing = slice(0, 200), slice(200, None)
+    score = run.log_prob(torch.cat([digits.test[300:400], blank]), samples=40)
+    digit, nothing = slice(0, 100), slice(100, None)
 
     def odder(by):
         return (by[nothing][:, None] > by[digit]).float().mean().item()
@@ -249,9 +248,9 @@ def test_a_blank_is_no_longer_the_best(here, digits):
     assert score.beyond()[nothing].all()
     assert score.beyond()[digit].float().mean() < 0.05
     assert (score.ink[nothing] == 0).all()
-    assert "effective samples of 100" in score.warning
+    assert "effective samples of 40" in score.warning
     # From the folder, where the held-out rows of an array are kept.
-    again = vaelib.load("run").log_prob(torch.cat([digits.test[300:500], blank]), samples=100)
+    again = vaelib.load("run").log_prob(torch.cat([digits.test[300:400], blank]), samples=40)
     assert torch.equal(again.oddness(), score.oddness())
 
 
@@ -290,9 +289,7 @@ def test_a_label_is_a_number_or_a_name_for_all_or_for_each(here):
             run.encode(rows, label)
     plain = vaelib.fit("classes", **SMALL)
     assert plain.classes == ("cat", "dog")
-    with pytest.raises(
-        BadValue, match=r"trained without labels, .*condition=True"
-    ):
+    with pytest.raises(BadValue, match=r"trained without labels, .*condition=True"):
         plain.sample(2, "dog")
     with pytest.raises(BadValue, match="--condition: the data have no labels"):
         vaelib.fit(torch.rand(30, 4), condition=True, progress=False)
@@ -462,13 +459,9 @@ def test_what_is_said_before_the_first_step(here, capsys):
 
 
 def test_python_and_the_command_line_have_one_default():
-    given = {
-        "data": "a",
-        "device": "cpu",
-        "held_out": "a",
-        **settings.found_in(data.Pictures(8, 8)),
-    }
-    chosen = settings.choose({}, 8000, given | {"kind": "pixels"})
-    assert isinstance(chosen, Settings)
-    assert (chosen.likelihood, chosen.epochs, chosen.latent) == ("bernoulli", 24, 16)
-    assert issubclass(Trained, object)
+    found = settings.found_in(data.Pictures(8, 8)) | {"device": "cpu", "held_out": "a"}
+    chosen = settings.choose({}, 1800, found)
+    assert (chosen.likelihood, chosen.epochs, chosen.latent) == ("bernoulli", 100, 16)
+    begun = prepare(torch.zeros(2000, 64).byte() + 9, None, {}).settings
+    for name in ("likelihood", "epochs", "latent", "lr", "hidden", "net", "prior", "batch_size"):
+        assert getattr(begun, name) == getattr(chosen, name)

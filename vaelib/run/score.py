@@ -66,7 +66,8 @@ class Score:
         """
         if against is None:
             return -self.log_prob
-        return self.usual()(self._ink(against)) - self.log_prob
+        ink = self._ink(against)
+        return self.usual()(ink) - self.log_prob
 
     def usual(self) -> Usual:
         """The curve over ink that `oddness` compares with; made when it is first asked for."""
@@ -74,7 +75,8 @@ class Score:
 
     def beyond(self) -> Tensor:
         """True where a datum has less ink, or more, than any held out: its oddness is a guess."""
-        return self.usual().beyond(self._ink("ink"))
+        ink = self._ink("ink")
+        return self.usual().beyond(ink)
 
     def _ink(self, against: str) -> Tensor:
         if against != "ink":

@@ -416,7 +416,8 @@ def _mask(rows: Tensor, seen: Any) -> Tensor:
     """Where a value is seen; raises unless the two ways to say it agree."""
     if seen is None:
         return ~rows.isnan() if rows.is_floating_point() else torch.ones(rows.shape).bool()
-    mask = torch.as_tensor(seen).reshape(len(rows), -1).cpu()
+    mask = torch.as_tensor(seen).cpu()
+    mask = mask.reshape(rows.shape) if mask.numel() == rows.numel() else mask  # as a picture
     if mask.dtype != torch.bool or mask.shape != rows.shape:
         raise BadValue(
             f"impute: expected seen as True and False of shape {tuple(rows.shape)}, got "

@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
     loss: float  # mean over the epoch's data, as the model returned it while it was learning
     seconds: float
     validation: float = math.nan  # the loss on the validation data, if there are any
-    # On at most 1,000 rows, of the validation data if there are any, always with the same draw:
+    # On a thirtieth of the rows (100 to 1,000), held-out ones if there are any, with the same draw:
     log_likelihood: float = math.nan  # mean of log p(x | z), in nats
     kl: float = math.nan  # mean of the KL, in nats; of a model without terms both are NaN
     active: float = math.nan  # how many units tell data apart
