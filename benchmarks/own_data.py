@@ -18,6 +18,7 @@ import time
 import warnings
 from pathlib import Path
 
+import own_data_cards
 import provenance
 import torch
 from torch import Tensor, nn
@@ -184,11 +185,11 @@ def main() -> int:
         if part == "colour":
             made = colour(given.epochs)
         else:
-            import own_data_cards
-
             made = own_data_cards.record(stored=stored)
         command = f"benchmarks/own_data.py {part}"
         stored[part] = provenance.origin(command, torch.device("cpu")) | made
+        if {"cards", "colour"} <= stored.keys():
+            own_data_cards.write_page(stored)
         PATH.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
         print(json.dumps(made, indent=1)[:3000])
     return 0

@@ -310,7 +310,7 @@ def odd(names: dict[str, Any], _: dict) -> dict:
     top = kinds[oddness.topk(10).indices.numpy()]
     return {
         "best_digit": float(log_prob[is_digit].max()),
-        "blank": float(log_prob[torch.as_tensor(kinds == "blank")].max()),
+        "blank_score": float(log_prob[torch.as_tensor(kinds == "blank")].max()),
         "odd_in_top_ten": int((top != "digit").sum()),
         **{k: area(oddness, k) for k in examples.ODDITIES},
         **{f"{k}_by_score": area(-log_prob, k) for k in examples.ODDITIES},
@@ -349,12 +349,10 @@ def network(names: dict[str, Any], _: dict) -> dict:
         box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": c, "lw": 1.6}
         ax.text(i, 0, word, ha="center", va="center", bbox=box, fontsize=9)
         if i:
-            ax.annotate("", (i - 0.42, 0), (i - 0.58, 0), arrowprops={"arrowstyle": "->"})
+            ax.annotate("", (i - 0.42, 0), (i - 0.58, 0), arrowprops={"arrowstyle": "->", "color": "black"})
     ax.set(xlim=(-0.5, len(parts) - 0.5), ylim=(-0.5, 0.5))
     ax.set_axis_off()
     save(figure, "network.svg")
-    run = load("mine", classes=[names["Encoder"]]) if False else None  # a class without the word
-    del run
     return {"weights": sum(p.numel() for p in names["model"].parameters())}
 
 
@@ -376,7 +374,7 @@ def likelihood(names: dict[str, Any], _: dict) -> dict:
     ours = (wave[:, 0] - wave[:, 1] + 180) % 360 - 180
     for values, c, word in ((apart, plots.DATA, "measured"), (ours, plots.Q, "drawn")):
         right.hist(values, bins, density=True, histtype="step", color=c, label=word, lw=1.5)
-    right.legend()
+    right.legend(loc="upper left", fontsize=9)
     right.set(xlabel="between two vanes, degrees", yticks=[])
     right.spines[["top", "right", "left"]].set_visible(False)
     save(figure, "likelihood.svg")
@@ -478,6 +476,58 @@ def hero(found: dict[str, dict]) -> None:
         ax.set_title(word, fontsize=11)
     figure.subplots_adjust(wspace=0.12, hspace=0.08)
     save(figure, "hero.png")
+
+
+def sentences(stored: dict[str, Any]) -> dict[str, str]:
+    """What the page says of a measurement, a sentence or two each: no number of it is elsewhere."""
+    m, c = stored["cards"]["measured"], stored["colour"]
+    rows = {row["name"]: row for row in c["rows"]}
+    conv, mlp, one = (rows[f"{n} logistics"] for n in ("conv, 5", "mlp, 5", "conv, 1"))
+    few, many = m["codes"]["accuracy"]["50"], m["codes"]["accuracy"]["2000"]
+    said = {
+        "colour": f"after {conv['epochs']} epochs the convolutional network is at "
+        f"{conv['bits']:.2f} and the fully connected one, with {mlp['weights'] / 1e6:.0f} million "
+        f"weights for {conv['weights'] / 1e6:.1f}, at {mlp['bits']:.2f}.",
+        "one": f"{c['limits']['1']:.2f}",
+        "five": f"{c['limits']['5']:.2f}",
+        "table": f"✓ Held-out log p(x) is {m['table']['log_prob']:.3f} nats; scikit-learn's "
+        f"`FactorAnalysis`, run to its end, has {m['table']['factor_analysis']:.3f}.",
+        "counts": f"✓ The rate is {m['counts']['error_rate']:.2f} photons off, the counts "
+        f"themselves {m['counts']['error_counts']:.2f}, one mean picture for all "
+        f"{m['counts']['error_mean']:.2f}.",
+        "fano": f"But train first: here it is {m['counts']['variance_over_mean']:.2f} under the "
+        f"learned rates and {m['counts']['variance_over_mean_truth']:.2f} under the true ones.",
+        "holes": f"✓ In standard deviations of a column we miss by {m['holes']['ours']:.2f}, the "
+        f"exact conditional by {m['holes']['exact']:.2f}, column means by "
+        f"{m['holes']['column means']:.2f}.",
+        "labels": f"✓ Under its own label a held-out digit has {m['labels']['right']:.1f} nats, "
+        f"under the next one {m['labels']['wrong']:.1f}.",
+        "odd": f"✓ Against a digit, oddness picks the stranger with probability "
+        f"{m['odd']['rotated']:.2f} if it is rotated, {m['odd']['shifted']:.2f} if shifted, "
+        f"{m['odd']['inverted']:.2f} if inverted, {m['odd']['blank']:.2f} if blank.",
+        "blank": f"a blank sheet has {m['odd']['blank_score']:.0f} nats there, the best digit "
+        f"{m['odd']['best_digit']:.0f}.".replace("-", "−"),
+        "codes": f"✓ With 50 labels, {few[1]:.0%} right from codes and {few[0]:.0%} from pixels; "
+        f"with 2,000, {many[1]:.0%} and {many[0]:.0%}.".replace("%", " %"),
+        "angle": f"✓ The area of ours is {m['likelihood']['area']:.3f}.",
+        "device": f"✓ On a CPU the weights of the run that was killed after epoch "
+        f"{m['device']['killed_after']} end the same, bit for bit.",
+        "onnx": f"✓ Of {m['onnx']['numbers']:,} numbers none differs by more than "
+        f"{m['onnx']['worst']:.0e} of the largest.",
+    }
+    if not m["device"]["same_weights"]:
+        raise ValueError("device: the resumed run ended at other weights")
+    return {k: v.replace(" -", " −") for k, v in said.items()}
+
+
+def write_page(stored: dict[str, Any]) -> None:
+    """Put the sentences into the page, in the places of the last ones or of their names."""
+    text, now = PAGE.read_text(), sentences(stored)
+    for name, sentence in now.items():
+        before = stored.get("sentences", {}).get(name, f"@{name}@")
+        text = text.replace(f"@{name}@" if f"@{name}@" in text else before, sentence)
+    stored["sentences"] = now
+    PAGE.write_text(text)
 
 
 def record(only: list[str] | None = None, stored: dict[str, Any] | None = None) -> dict:
