@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -52,7 +51,7 @@ class Score:
     def __len__(self) -> int:
         return len(self.log_prob)
 
-    def oddness(self, against: Literal["ink"] | None = "ink") -> Float[Tensor, " n"]:
+    def oddness(self, against: str | None = "ink") -> Float[Tensor, " n"]:
         """How odd each datum is, in nats; higher is odder. See `vaelib.run.odd`.
 
         Args:
