@@ -510,10 +510,12 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
         (["--data", "bad.npy"], r"bad.npy: array 'images': expected an array .* got bool of shape"),
         (["--data", "pictures/07.png"], r"07.png: expected a folder .* ends in '.png'"),
         (["--data", "mnist"], r"train-images.* of mnist: expected it in \$VAELIB_DATA"),
-        (["--net", "conv"], r"16 .*128.* 8 x 8"),
+        (
+            ["--net", "conv", "--hidden", "8", "9"],
+            r"--net conv: expected one --hidden width",
+        ),
         (["--net", "linear", "--hidden", "8"], r"--net linear: expected no --hidden"),
         (["--condition"], r"--condition: the data have no labels; put the pictures of each class"),
-        (["--likelihood", "poisson"], r"poisson|Poisson"),
         (["--start", "nowhere"], r"nowhere/settings.json: not found"),
         (
             ["--net", "two-layer", "--prior", "vamp"],
@@ -609,7 +611,7 @@ ALTERED = {
     "hidden": [8, [0]],
     "latent": ["2", -1],
     "spread": ["1", 0.0],
-    "likelihood": [None, "poisson"],
+    "likelihood": [None, "uniform"],
     "prior": [{}, "uniform"],
     "posterior": [None, "flow"],
     "trust": ["mine:Poisson", [3]],

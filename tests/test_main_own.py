@@ -262,6 +262,7 @@ def test_the_column_of_a_table_that_has_the_classes(capsys):
     assert "not to be compared with run" in line
 
 
+@pytest.mark.filterwarnings("default")  # of few effective samples, after two epochs
 @pytest.mark.parametrize("kind", ["holes", "table"])
 def test_filled_values_stand_where_none_was_and_what_was_seen_stays(kind, capsys):
     """Of runs that were trained with holes and without."""
