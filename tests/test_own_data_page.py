@@ -84,7 +84,7 @@ def test_a_card_runs_as_it_is_printed(name, here, capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_card_runs_as_it_is_printed(name, here, capsys):
     examples.write(".")
-    needed(name, lambda kind, block: block)
+    needed(name, lambda _, block: block)
     MADE[name](own_data_cards.run_card(CARDS[name]), here)
 
 
