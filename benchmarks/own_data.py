@@ -18,9 +18,10 @@ import time
 import warnings
 from pathlib import Path
 
+import own_data_cards
 import provenance
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaelib import fit
 from vaelib.data import Dataset, Pictures, examples
@@ -175,20 +176,24 @@ def colour(epochs: int) -> dict:
 
 
 def main() -> int:
+    """Measure the parts that are asked for, and store each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="+", choices=("colour", "cards"))
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of colour")
+    parser.add_argument("--only", nargs="+", help="of the cards, these")
     given = parser.parse_args()
     stored = json.loads(PATH.read_text()) if PATH.exists() else {}
     for part in given.parts:
         if part == "colour":
             made = colour(given.epochs)
         else:
-            import own_data_cards
-
-            made = own_data_cards.record()
+            made = own_data_cards.record(given.only, stored)
         command = f"benchmarks/own_data.py {part}"
         stored[part] = provenance.origin(command, torch.device("cpu")) | made
+        if {"cards", "colour"} <= stored.keys():
+            own_data_cards.write_page(stored)
+        if "colour" in stored:
+            own_data_cards.bits(stored)
         PATH.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
         print(json.dumps(made, indent=1)[:3000])
     return 0

@@ -9,15 +9,14 @@ by the name of the model.
 """
 
 import json
-from functools import partial
 
 import torch
 from stand_ins import elsewhere
 from torch import nn
 
-from vaelib import nets
+from vaelib import likelihood, nets
 from vaelib.kl import DiagonalNormal
-from vaelib.likelihood import Likelihood
+from vaelib.likelihood import Gaussian, Logistics, Missing
 from vaelib.prior import Components, Fixed, Mixture, Prior, VampPrior
 from vaelib.train import Trainer
 from vaelib.train.feed import Feed
@@ -25,13 +24,20 @@ from vaelib.vae import IWAE, VAE, Autoencoder, HierarchicalPrior, TwoLayerVAE
 
 DEVICE = "stand_in"
 LIKELIHOODS = {
-    kind: partial(nets.MLPDecoder, levels=kind().per_pixel) for kind in Likelihood.__subclasses__()
+    name: getattr(likelihood, name)
+    for name in likelihood.__all__
+    if name not in ("Likelihood", "Missing")
+} | {
+    "Logistics of colours": lambda: Logistics(2, channels=3),
+    "Gaussian of a table": lambda: Gaussian(features=6),
+    "Missing": lambda: Missing(Gaussian(features=6)),
 }
+ROWS = {"pixels": torch.uint8, "numbers": torch.float32, "counts": torch.int64}
 PRIORS = {
     None: lambda encoder: None,
     Fixed: lambda encoder: Fixed(DiagonalNormal(torch.ones(2), torch.zeros(2))),
     Mixture: lambda encoder: Mixture(2, 3),
-    VampPrior: lambda encoder: VampPrior(encoder, 6, 3),
+    VampPrior: lambda encoder: VampPrior(encoder, encoder.pixels, 3),
 }
 
 
@@ -55,18 +61,19 @@ def networks(decoder=nets.MLPDecoder):
 
 def models():
     """Every likelihood with every prior, every objective and network: its name, and the model."""
-    assert LIKELIHOODS.keys() == set(Likelihood.__subclasses__())
     assert set(Prior.__subclasses__()) == {
         Fixed,
         Components,
         HierarchicalPrior,
     }  # that of two layers
     assert PRIORS.keys() == {None, Fixed, *Components.__subclasses__()}
-    for likelihood, decoder in LIKELIHOODS.items():
+    for name, family in LIKELIHOODS.items():
         for prior, make in PRIORS.items():
-            encoder, decode = networks(decoder)
-            model = VAE(encoder, decode, likelihood=likelihood(), prior=make(encoder))
-            yield f"VAE {likelihood.__name__} {prior}", model
+            made = family()
+            encoder = nets.MLPEncoder(made.inputs(6), 2, hidden=(4,))
+            decoder = nets.MLPDecoder(2, 6, levels=made.per_pixel, hidden=(4,))
+            model = VAE(encoder, decoder, likelihood=made, prior=make(encoder))
+            yield f"VAE {name} {prior}", model
     for double in (False, True):
         yield f"IWAE {double}", IWAE(*networks(), doubly_reparameterized=double)
     mlp = nets.MLP([6, 4, 2])
@@ -95,8 +102,9 @@ def problem(model):
     """What goes wrong with a model on the device; None if nothing does."""
     with elsewhere(DEVICE):
         move(model, DEVICE)
-        size = getattr(model.encoder, "pixels", 6)
-        pixels = torch.empty(9, size, dtype=torch.uint8, device=DEVICE)
+        size = getattr(getattr(model, "decoder", None), "pixels", 6)
+        kinds = getattr(model.likelihood, "kinds", ("pixels",))
+        pixels = torch.empty(9, size, dtype=ROWS[kinds[0]], device=DEVICE)
         feed = Feed(model, pixels, model.likelihood.prepare)
         rows = torch.arange(5, device=DEVICE)
         try:

@@ -135,6 +135,17 @@ def test_missing_values_stay_missing(random):
     )
 
 
+def test_a_picture_without_a_single_value_is_left_out(random):
+    pictures = random.normal(size=(30, 4, 5))
+    pictures[3] = np.nan
+    pictures[4, 1:] = np.nan
+    found = data.own(pictures, labels=np.arange(30))
+    assert len(found.train) + len(found.test) == 29
+    assert "3" not in found.classes
+    assert together(found).isnan().sum() == 15
+    assert "1 rows without a single value are left out" in found.notes
+
+
 def test_labels_of_arrays(random, tmp_path):
     """They go with their rows, and classes are in the order of their numbers or names."""
     rows = np.arange(40)[:, None] * np.ones((1, 3))

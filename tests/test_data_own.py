@@ -158,11 +158,11 @@ def test_pictures_beside_folders_of_pictures(random, tmp_path):
 
 def test_folders_of_training_and_test_pictures(random, tmp_path):
     images = random.integers(2, 256, (12, 4, 4), dtype=np.uint8)
-    a = classes_in(tmp_path / "a", train=images[:8], test=images[8:])
-    found = data.own(a)
-    assert found.train.tolist() == flat(images[:8])
-    assert found.test.tolist() == flat(images[8:])
-    assert (found.classes, found.notes) == ((), ())
+    for i, (train, test) in enumerate([("train", "test"), ("Training", "TESTING")]):
+        found = data.own(classes_in(tmp_path / f"a{i}", **{train: images[:8], test: images[8:]}))
+        assert found.train.tolist() == flat(images[:8])
+        assert found.test.tolist() == flat(images[8:])
+        assert (found.classes, found.notes) == ((), ())
     b = tmp_path / "b"
     classes_in(b / "train", cat=images[:3], dog=images[3:6])
     classes_in(b / "test", dog=images[6:8], eel=images[8:9])
@@ -174,7 +174,7 @@ def test_folders_of_training_and_test_pictures(random, tmp_path):
 
 
 def test_a_split_is_not_taken_for_classes(tmp_path):
-    for names in (["train", "val"], ["train"], ["train", "test", "valid"]):
+    for names in (["train", "val"], ["Train"], ["test"], ["train", "test", "valid"]):
         folder = tmp_path / "".join(names)
         classes_in(folder, **dict.fromkeys(names, GREY))
         with pytest.raises(

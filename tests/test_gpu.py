@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vaelib import data, nets, train
-from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from vaelib.likelihood import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Logistics
 from vaelib.prior import Mixture, VampPrior
 from vaelib.vae import IWAE, VAE
 
@@ -29,7 +29,7 @@ def model(kind=VAE, likelihood=Bernoulli, prior=None, **options):
     """784-16-3 on the GPU."""
     torch.manual_seed(0)
     encoder = nets.MLPEncoder(784, 3, hidden=(16,))
-    decoder = partial(nets.MLPDecoder, levels=256 if likelihood is Categorical else 1)
+    decoder = partial(nets.MLPDecoder, levels=likelihood().per_pixel)
     options |= {"likelihood": likelihood(), "prior": prior and prior(encoder)}
     return kind(encoder, decoder(3, 784, hidden=(16,)), **options).to("cuda")
 
@@ -62,6 +62,7 @@ def same(one, history, other, expected):
         ({"likelihood": ContinuousBernoulli}, None),
         ({"likelihood": Gaussian}, None),
         ({"likelihood": Categorical}, None),
+        ({"likelihood": Logistics}, None),
         ({"kind": IWAE, "samples": 3}, "threshold"),
     ],
 )

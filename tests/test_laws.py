@@ -383,6 +383,37 @@ def gaussian_integrates_to_one(raw, logvar, dtype):
     sums_to_one(family, raw, around(raw.to(dtype), scale), dtype, close)
 
 
+@law(
+    logits=vectors(2, -1e3, 1e3),
+    means=vectors(2, -1e3, 1e3),
+    log_scales=vectors(2, -1e3, 1e3),
+    dtype=dtypes,
+)
+def logistics_sum_to_one(logits, means, log_scales, dtype):
+    raw = torch.cat((logits, means, log_scales)).to(dtype)
+    levels = torch.arange(256, dtype=dtype)[:, None] / 255
+    p = likelihood.Logistics(2)(raw.expand(256, -1)).log_prob(levels)
+    # 2e-7 of each, in float32, as tests/test_likelihood_colour.py derives; and of the logits.
+    close = torch.finfo(dtype).eps * (8 + 2 * logits.abs().max().item())
+    assert abs(p.double().exp().sum().item() - 1) <= close
+
+
+@law(raw=vectors(1, -20, 6), log_r=reals(-6, 30), dtype=dtypes)
+def counts_sum_to_one(raw, log_r, dtype):
+    raw, counts = raw.to(dtype), torch.arange(20_000, dtype=dtype)[:, None]
+    poisson, other = likelihood.Poisson().to(dtype), likelihood.NegativeBinomial().to(dtype)
+    with torch.no_grad():
+        other.log_total_count.fill_(log_r)
+        # Of a mean of 400 and r below 1 counts of tens of thousands are likely: those are left out.
+        families = [poisson] if log_r < 1 and raw.item() > 0 else [poisson, other]
+        for family in families:
+            total = family(raw).log_prob(counts).double().exp().sum().item()
+            # log(mean / count) is rounded, ε |raw|, and moves log p by |count - mean| times that,
+            # which on average is below the root of the mean.
+            errors = 16 + 2 * (1 + abs(raw.item())) * math.exp(0.5 * raw.item())
+            assert abs(total - 1) <= errors * torch.finfo(dtype).eps + 1e-9
+
+
 @law(raw=vectors(5, -1e4, 1e4), dtype=dtypes)
 def categorical_sums_to_one(raw, dtype):
     family = likelihood.Categorical(5)
@@ -545,6 +576,15 @@ DIFFERENTIABLE = {
         likelihood.ContinuousBernoulli()(a).mean * b.sigmoid()
     ).sum(),
     "Gaussian": lambda a, b: likelihood.Gaussian(logvar=-1.0).to(a)(a).log_prob(b),
+    "Logistics": lambda a, b: likelihood.Logistics(1)(a).log_prob((b[:1] > 0).to(a)),
+    "Logistics between its ends": lambda a, b: likelihood.Logistics(1)(a).log_prob(
+        torch.full_like(a[:1], 100 / 255)
+    ),
+    "StudentT": lambda a, b: likelihood.StudentT(logvar=-1.0).to(a)(a).log_prob(b),
+    "Poisson": lambda a, b: likelihood.Poisson().to(a)(a).log_prob(b.detach().abs().round()),
+    "NegativeBinomial": lambda a, b: (
+        likelihood.NegativeBinomial(0.3).to(a)(a).log_prob(b.detach().abs().round())
+    ),
     "Categorical": lambda a, b: likelihood.Categorical(3)(a).log_prob((b[:1] > 0).to(a)),
     "importance_weighted_bound": lambda a, b: (
         bounds.importance_weighted_bound(a) + bounds.importance_weighted_bound(b)

@@ -63,8 +63,9 @@ def test_they_sum_to_one_in_double_precision_where_pixelcnns_do_not():
 def test_each_level_has_the_probability_of_the_oracle(dtype):
     """log P within so many roundings: of itself, and of exp(-log s), which is |log s| ε away.
 
-    No mean lies on an edge but 0.5, which is a number of float32. Where it is far from 0 log P is -|c| or so, and moves as c does, by that share of itself. c is
-    (x - m) / s, of which x - m has an error of ε (|m| + 1).
+    No mean lies on an edge but 0.5, which is a number of float32. Far from 0 log P is -|c| or so,
+    and moves as c does, by that share of itself; c is (x - m) / s, of which x - m has an error of
+    ε (|m| + 1).
     """
     scales, means = [-20.0, -9.0, -5.54, -2.0, 0.0, 5.0, 20.0], [-3.0, 0.0, 0.31, 0.5, 1.0, 40.0]
     log_p, pairs = grid(scales, means, dtype)
@@ -180,7 +181,7 @@ def test_gradients_are_finite_at_all_parameters():
 
 
 def test_five_logistics_know_eight_equal_levels_and_one_does_not():
-    """Noise of 3 bits, known as well as can be: one logistic stays at 3.31 bits, five reach 3.00."""
+    """Noise of 3 bits, known as well as can be: one logistic says 3.31 bits, five say 3.00."""
     x = (100 + torch.arange(8, dtype=D)[:, None]) / 255
     bits = {}
     for k in (1, 5):

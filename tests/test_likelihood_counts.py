@@ -180,7 +180,9 @@ def test_counts_are_prepared_and_others_refused():
     assert made.prepare(torch.tensor([[0, 7]])).dtype == torch.float32
     assert made.prepare(torch.tensor([[0.0, 7.0]])).tolist() == [[0.0, 7.0]]
     for values in ([[0.5]], [[-1.0]], [[math.nan]], [[2.0**25]]):
-        with pytest.raises(ValueError, match="whole numbers from 0 to 2²⁴ .*--likelihood gaussian"):
+        with pytest.raises(
+            ValueError, match=r"whole numbers from 0 to 2²⁴ .*--likelihood gaussian"
+        ):
             made.prepare(torch.tensor(values))
     with pytest.raises(TypeError, match=r"expected counts or numbers, got pixels .*rows\.to"):
         made.prepare(torch.zeros(1, 1, dtype=torch.uint8))

@@ -136,7 +136,7 @@ def test_a_model_of_data_with_holes_has_finite_gradients(name, generator):
 
 
 def test_the_evidence_of_what_is_seen_is_that_of_the_marginal(generator):
-    """One z of a linear Gaussian: ∫ N(z) Π_seen N(x_j | w_j z) dz is the normal without the rest."""
+    """One z of a linear Gaussian: ∫ N(z) Π_seen N(x_j | w_j z) dz, by the joint normal."""
     made, w = Missing(Gaussian(-1.0)).double(), torch.tensor([1.0, -2.0, 0.5], dtype=D)
     x = torch.tensor([[0.3, torch.nan, -0.7]], dtype=D)
     z = torch.linspace(-12, 12, 4001, dtype=D)
@@ -184,9 +184,8 @@ def test_what_has_no_log_probability_of_a_value_is_refused():
 
     with pytest.raises(TypeError, match=r"no log-probability for each value; return Independent"):
         Missing(Dependent())(torch.zeros(2)).log_prob(torch.zeros(2))
-    for wrong in (Missing(Gaussian()), Gaussian, None):
-        with pytest.raises(TypeError, match="Missing: expected a likelihood"):
-            Missing(wrong)
+    with pytest.raises(TypeError, match=r"Missing: expected a likelihood .*got Missing"):
+        Missing(Missing(Gaussian()))
 
 
 def test_numbers_and_whole_numbers_are_prepared_for_bits(generator):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,22 @@ from PIL import Image
 
 from vaelib import data, nets, train
 from vaelib.arguments import BadValue
+from vaelib.cli import commands as ours
 from vaelib.cli import main
-from vaelib.cli.commands import evaluate as evaluate_command
 from vaelib.cli.parser import parser
 from vaelib.evaluate import Trust, table
 from vaelib.likelihood import Bernoulli, Categorical
-from vaelib.run import build, choices, settings
+from vaelib.run import build, choices, option, settings
+from vaelib.run.trained import chunks
 from vaelib.train import checkpoint
 from vaelib.vae import VAE
 
-PAGE = (Path(__file__).parent.parent / "book" / "own_data.md").read_text()
+# The cards of the page are run by tests/test_own_data_page.py.
+PAGE = re.sub(
+    r"(?ms)^\(own-data-card-\w+\)=.*?(?=^\(own-data-(?!card-))",
+    "",
+    (Path(__file__).parent.parent / "book" / "own_data.md").read_text(),
+)
 COMMANDS = [
     shlex.split(line)
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -126,7 +131,7 @@ def test_the_page_with_a_kill_in_the_middle(processes, here, capsys):
         printed.append(out)
     assert f"epoch {done} of 60" not in printed[0]
     assert "epoch 60 of 60: loss" in printed[0]
-    assert "4 of 4 held-out images, binarized once with seed 0" in printed[1]
+    assert "4 of 4 held-out data, binarized once with seed 0" in printed[1]
     assert re.search(r"^ELBO +-\d+\.\d\d$", printed[1], re.MULTILINE)
     assert "run/samples.png: 64 samples of run" in printed[2]
     assert picture("run/samples.png").shape == (11 * 71, 11 * 71)  # 8 x 8 of 8 pixels and a line
@@ -172,7 +177,7 @@ def picture(path):
 
 def test_the_other_commands_of_the_page(here, unchecked, capsys):
     trained()
-    others = [c for c in COMMANDS[3:] if not {"--resume", "--trust"} & set(c)]
+    others = [c for c in COMMANDS[3:] if not {"--resume", "examples"} & set(c)]
     assert len(others) == 4
     for _, _, _, *words in others:
         assert main([*words, *(SMALL if words[0] == "train" else [])]) == 0
@@ -200,14 +205,40 @@ def test_the_python_of_the_page(here):
     assert names["means"].shape == (4, 64)
 
 
-def test_the_likelihood_of_the_page(here, unchecked, capsys, monkeypatch):
+POISSON = """\
+from torch import distributions
+from torch.distributions import Independent, constraints
+from torch.nn.functional import softplus
+
+from vaelib.likelihood import Likelihood
+
+
+class Poisson(Likelihood):
+    support = constraints.nonnegative_integer
+    remedy = "counts 0, 1, 2, …"
+
+    def prepare(self, pixels, *, generator=None):
+        return (pixels // 16).float()
+
+    def undo(self, x):
+        return (x / 15).clamp(0, 1)
+
+    def forward(self, raw):
+        rate = softplus(raw) + 1e-3
+        return Independent(distributions.Poisson(rate, validate_args=False), 1)
+"""
+TRUSTED = [
+    "train --data pictures --folder counts --trust poisson:Poisson --likelihood Poisson",
+    "evaluate counts --trust poisson:Poisson",
+    "sample counts --trust poisson:Poisson",
+]
+
+
+def test_a_likelihood_of_ones_own(here, unchecked, capsys, monkeypatch):
     """Its file and its three commands; and that the two that read ask for the word."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    code = python_of_the_page("class Poisson")
-    assert code.count("\n") < 25
-    Path("poisson.py").write_text(code)
-    commands = [command[3:] for command in COMMANDS if "--trust" in command]
-    assert [words[0] for words in commands] == ["train", "evaluate", "sample"]
+    Path("poisson.py").write_text(POISSON)
+    commands = [shlex.split(words) for words in TRUSTED]
     try:
         for words in commands:
             assert main([*words, *(SMALL if words[0] == "train" else [])]) == 0
@@ -235,14 +266,18 @@ def test_more_epochs_of_the_page(here, capsys):
 def test_every_option_is_on_its_help_with_default_or_meaning():
     top = parser()
     commands = top._subparsers._group_actions[0].choices
-    assert commands.keys() == {"train", "evaluate", "sample"}
+    assert list(commands) == list(ours.COMMANDS)
     for command in commands.values():
         for action in command._actions:
             assert action.help, action.option_strings
             switch = action.nargs == 0 or action.required
             assert switch or "default" in action.help, action.option_strings
     trains = {a.dest for a in commands["train"]._actions}
-    kept = set(settings.Settings.__dataclass_fields__) - {"height", "width", "held_out"}
+    known = option.options(settings.Settings)
+    found = {name for name, its in known.items() if its.help is None}
+    layout = {"height", "width", "channels", "columns"}
+    assert found == layout | {"kind", "missing", "classes", "held_out"}
+    kept = known.keys() - found
     assert trains - kept == {"help", "folder", "resume", "save_every", "quiet"}
     assert kept <= trains
 
@@ -250,7 +285,7 @@ def test_every_option_is_on_its_help_with_default_or_meaning():
 def test_the_defaults_are_those_of_the_readme(here, digits, monkeypatch):
     """fit gets the network, the data and the numbers of the README's example."""
     calls = []
-    monkeypatch.setattr(train, "fit", lambda *args, **kw: calls.append((args, kw)))
+    monkeypatch.setattr(train, "fit", lambda *args, **kw: calls.append((args, kw)) or [])
     assert main(["train", "--folder", "run", "--quiet"]) == 0
     ((model, pixels), words) = calls[0]
     assert torch.equal(pixels, digits.train)
@@ -272,15 +307,15 @@ CHOICES = [
 ]
 CHOICES += [  # a new likelihood is tried without a line here
     f"--net mlp --hidden 8 --likelihood {name}"
-    for name in choices.LIKELIHOODS
-    if f"--likelihood {name}" not in " ".join(CHOICES)
+    for name, family in choices.LIKELIHOODS.items()
+    if "pixels" in family.kinds and f"--likelihood {name}" not in " ".join(CHOICES)
 ]
 
 
 def test_each_choice_is_tried():
     for name, table_of in (
         ("net", choices.NETS),
-        ("likelihood", choices.LIKELIHOODS),
+        ("likelihood", [n for n, c in choices.LIKELIHOODS.items() if "pixels" in c.kinds]),
         ("prior", choices.PRIORS),
     ):
         assert all(f"--{name} {choice}" in " ".join(CHOICES) for choice in table_of)
@@ -288,7 +323,9 @@ def test_each_choice_is_tried():
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_each_choice_trains_evaluates_and_samples(choice, here, unchecked, capsys):
-    np.savez("a.npz", images=squares(20, np.random.default_rng(1), side=28))
+    counts = "poisson" in choice or "negative-binomial" in choice
+    images = squares(20, np.random.default_rng(1), side=28)
+    np.savez("a.npz", images=images // 50 + np.int64(0) if counts else images)
     size = ["--latent", "3", "--epochs", "1"]
     assert main(["train", "--data", "a.npz", "--folder", "run", *size, *choice.split()]) == 0
     assert main(["evaluate", "run", "--samples", "5"]) == 0
@@ -297,7 +334,7 @@ def test_each_choice_trains_evaluates_and_samples(choice, here, unchecked, capsy
     assert "ELBO" in out
     assert "nan" not in out
     drawn = np.load("b.npz")["images"]
-    assert (drawn.shape, drawn.dtype) == ((103, 28, 28), np.uint8)
+    assert (drawn.shape, drawn.dtype) == ((103, 28, 28), np.int64 if counts else np.uint8)
 
 
 @pytest.mark.parametrize("choice", [[], ["--net", "two-layer", "--likelihood", "categorical"]])
@@ -353,7 +390,7 @@ def test_two_layers_have_the_proportions_of_their_paper(here, capsys):
 
 def test_one_table_of_one_layer_and_two_with_a_refined_q(here, monkeypatch, capsys):
     """Both are refined, and both are checked."""
-    monkeypatch.setattr(table, "refined_q", lambda model, x, **_: model.encode(x))
+    monkeypatch.setattr(table, "refined_q", lambda model, x, _, **__: model.encode(x))
     trained("one")
     trained("two", "--net", "two-layer")
     words = ["--refine", "--samples", "7", "--json", "a.json"]
@@ -375,20 +412,17 @@ def test_a_warning_names_the_option_that_helps(here, monkeypatch, capsys):
     assert "5.90 nats too low on the data checked, 8.0 at the worst; --refine adds a better" in said
 
 
-def test_chunks_fit_the_device_and_the_widest_layer():
-    """Of 784 pixels on a processor those of `log_evidence`'s defaults; else a bound on numbers."""
-    found = {"device": "cpu", "height": 28, "width": 28, "held_out": "a"}
-    digits = settings.choose({"hidden": [400]}, 8000, found)
-    wide = replace(digits, hidden=[2000])
-    bits, levels = Bernoulli(), Categorical()
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert evaluate_command._chunks([digits], [bits], cpu) == (25, 100)
-    assert evaluate_command._chunks([digits, digits], [levels, bits], cpu) == (10, 4)
-    assert evaluate_command._chunks([digits, wide], [bits, bits], cpu) == (10, 100)
-    for likelihood in (bits, levels):
-        at_once, batch_size = evaluate_command._chunks([digits], [likelihood], cuda)
-        numbers = at_once * batch_size * 784 * likelihood.per_pixel
-        assert 50_000_000 / 2 < numbers <= 50_000_000
+def test_chunks_fit_the_widest_layer():
+    """Of 784 pixels those of `log_evidence`'s defaults; else a bound on numbers in memory."""
+
+    def model(likelihood, *hidden):
+        encoder = nets.MLPEncoder(784, 2, hidden=hidden)
+        decoder = nets.MLPDecoder(2, 784, levels=likelihood.per_pixel, hidden=hidden)
+        return VAE(encoder, decoder, likelihood=likelihood)
+
+    assert chunks(model(Bernoulli(), 400)) == (25, 100)
+    assert chunks(model(Categorical(), 400)) == (10, 4)
+    assert chunks(model(Bernoulli(), 2000)) == (10, 100)
 
 
 def test_the_sheet_shows_each_image_in_its_place(here):
@@ -428,7 +462,7 @@ def test_the_data_of_a_run_may_move_but_not_change(here, unchecked, capsys):
     Image.fromarray(squares(1, np.random.default_rng(2))[0]).save(here / "moved" / "39.png")
     for words in (["evaluate", "run"], ["train", "--resume", "--folder", "run"]):
         line = error(capsys, *words, "--data", "moved")
-        assert "the held-out images are not those of the run: the data were changed since" in line
+        assert "the held-out data are not those of the run: the data were changed since" in line
 
 
 def test_a_run_of_a_gpu_is_read_on_a_cpu_and_not_trained_there(
@@ -507,12 +541,13 @@ def test_an_unfinished_run_is_said_to_be_one(here, capsys, monkeypatch):
         (["--data", "bad.npy"], r"bad.npy: array 'images': expected an array .* got bool of shape"),
         (["--data", "pictures/07.png"], r"07.png: expected a folder .* ends in '.png'"),
         (["--data", "mnist"], r"train-images.* of mnist: expected it in \$VAELIB_DATA"),
-        (["--net", "conv"], r"--net conv: expected images of 28 x 28 .*got 8 x 8 and 1"),
-        (["--net", "linear", "--hidden", "8"], r"--net linear: expected no --hidden"),
         (
-            ["--net", "conv", "--likelihood", "categorical"],
-            r"--net conv: expected a --likelihood .* got categorical; use --net mlp",
+            ["--net", "conv", "--hidden", "8", "9"],
+            r"--net conv: expected one --hidden width",
         ),
+        (["--net", "linear", "--hidden", "8"], r"--net linear: expected no --hidden"),
+        (["--condition"], r"--condition: the data have no labels; put the pictures of each class"),
+        (["--start", "nowhere"], r"nowhere/settings.json: not found"),
         (
             ["--net", "two-layer", "--prior", "vamp"],
             r"--net two-layer: expected --prior normal, got vamp; .* leave --prior out",
@@ -577,14 +612,15 @@ def test_a_command_line_that_cannot_be_read(words, says, capsys):
     assert re.search(says, error(capsys, *words, code=2))
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample"])
+@pytest.mark.parametrize("command", ours.COMMANDS)
 def test_every_whole_number_has_an_end(command, capsys):
     """Twenty digits do not fit into torch's integers; its words for that are lines of C++."""
     actions = parser()._subparsers._group_actions[0].choices[command]._actions
     takes = [a for a in actions if a.type and a.dest not in ("trust", "device")]
     whole = [a.option_strings[0] for a in takes if type(a.type("7")) is int]
-    assert len(whole) == {"train": 10, "evaluate": 3, "sample": 2}[command]
-    run = ["--folder", "a"] if command == "train" else ["a"]
+    numbers = {"train": 10, "evaluate": 3, "sample": 2, "encode": 1, "reconstruct": 2, "score": 3}
+    assert len(whole) == numbers.get(command, 2 if command == "impute" else 0)
+    run = {"train": ["--folder", "a"], "impute": ["a", "--data", "b"]}.get(command, ["a"])
     for flag in whole:
         line = error(capsys, command, *run, flag, "9" * 20, code=2)
         says = (
@@ -606,7 +642,7 @@ ALTERED = {
     "hidden": [8, [0]],
     "latent": ["2", -1],
     "spread": ["1", 0.0],
-    "likelihood": [None, "poisson"],
+    "likelihood": [None, "uniform"],
     "prior": [{}, "uniform"],
     "posterior": [None, "flow"],
     "trust": ["mine:Poisson", [3]],
@@ -625,6 +661,14 @@ ALTERED = {
     "device": [0, "tpu"],
     "height": ["8", 0],
     "width": [None, 10**9],
+    "channels": ["1", 0],
+    "columns": ["mass", [3]],
+    "kind": [8, "letters"],
+    "missing": ["no", 1],
+    "classes": ["ant", [3]],
+    "condition": ["yes", 1],
+    "labels": [3, ""],
+    "start": [3, ""],
     "held_out": [5, ""],
 }
 

@@ -18,6 +18,7 @@ import vaelib
 from vaelib import likelihood, nets, train
 from vaelib.arguments import BadValue
 from vaelib.cli import main
+from vaelib.data import Columns
 from vaelib.kl import DiagonalNormal
 from vaelib.likelihood import (
     Bernoulli,
@@ -252,18 +253,19 @@ def test_an_option_is_one_field():
 
 def test_every_field_is_an_option_or_is_found_in_the_data():
     stored = [name for name, its in options(Settings).items() if its.help is None]
-    assert stored == ["height", "width", "held_out"]
+    layout = ["height", "width", "channels", "columns"]
+    assert stored == [*layout, "kind", "missing", "classes", "held_out"]
     assert [f.name for f in fields(Settings)] == list(options(Settings))
 
 
 def test_no_option_is_kept_and_never_read():
     """Else it would be taken, stored and compared, and do nothing."""
-    package = Path(vaelib.__file__).parent
-    code = (package / "run" / "build.py").read_text() + (
-        package / "cli/commands/train.py"
-    ).read_text()
+    package = Path(vaelib.__file__).parent / "run"
+    code = (package / "build.py").read_text() + (package / "fit.py").read_text()
     read = set(re.findall(r"\b(?:s|ours|settings|other)\.(\w+)", code))
-    assert not {field.name for field in fields(Settings)} - read - {"trust"}
+    assert "layout" in read
+    layout = set(settings.found_in(Columns(("a",))))
+    assert not {field.name for field in fields(Settings)} - read - layout - {"trust"}
 
 
 def test_a_number_has_an_end():

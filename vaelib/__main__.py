@@ -1,4 +1,4 @@
-"""``python -m vaelib train | evaluate | sample``: see `vaelib.cli`."""
+"""``python -m vaelib train`` and the commands that use what was trained: see `vaelib.cli`."""
 
 import io
 import os

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import softplus
 
 __all__ = ["MeasuredNegativeBinomial", "MeasuredPoisson", "expm1_less", "stirling_rest"]
 
@@ -133,7 +132,7 @@ class MeasuredNegativeBinomial(Distribution):
         x = torch.where(some, value, 1.0)
         log_r = self.log_total_count
         log_mu = self.log_mean + self.factor.log()
-        none = -log_r.exp() * softplus(log_mu - log_r)
+        none = -log_r.exp() * _log1p_exp(log_mu - log_r)
         return torch.where(some, self._counted(x, log_r, log_mu), none)
 
     def _counted(self, x: Tensor, log_r: Tensor, log_mu: Tensor) -> Tensor:
@@ -144,7 +143,9 @@ class MeasuredNegativeBinomial(Distribution):
         close = part.abs() < 0.5
         near = torch.log1p(torch.where(close, part, 0.0))
         d = torch.where(close, near, torch.logaddexp(log_r, x.log()) - whole)
-        t = d + self.log_mean - (x / self.factor).log()
+        # Its exponent is D + log μ/x, two sums of large logarithms where r is small beside them.
+        few = torch.log1p(r / x) - _log1p_exp(log_r - log_mu)
+        t = torch.where(r < x, few, d + self.log_mean - (x / self.factor).log())
         deviance = r * expm1_less(d) + x * expm1_less(t)
         rests = stirling_rest(x + r) - stirling_rest(r) - stirling_rest(x)
         return rests - deviance - 0.5 * (torch.log(2 * math.pi * x) + torch.log1p(x / r))
@@ -156,6 +157,11 @@ class MeasuredNegativeBinomial(Distribution):
             r = self.log_total_count.exp().expand(shape)
             rate = torch._standard_gamma(r.contiguous()) / r * self.mean
             return torch.poisson(rate.clamp(max=_LARGEST))
+
+
+def _log1p_exp(t: Tensor) -> Tensor:
+    """log(1 + eᵗ); torch's softplus is t itself above 20, which is 2e-9 off."""
+    return torch.logaddexp(t, torch.zeros_like(t))
 
 
 _POWERS = [2 / math.factorial(k) for k in range(2, 16)]  # ψ(t) = ½ t² Σ 2 tᵏ / (k + 2)!

@@ -6,16 +6,14 @@ It is `vaelib.fit` with nothing held out, since there scikit-learn splits; what 
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from vaelib.arguments import BadValue
 from vaelib.data import Columns, Dataset
 from vaelib.run import Trained, fit
-from vaelib.run.choices import LIKELIHOODS
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -81,13 +79,13 @@ class VAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.lr = lr
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:  # noqa: ARG002, N803
+    def fit(self, X: Any, y: object = None) -> "VAEEncoder":  # noqa: ARG002, N803
         """Train on all rows of X ``[n, features]``; y is not used."""
         # With one row nothing varies, and no unit can be taken from it.
         values = validate_data(self, X, dtype=_KINDS, ensure_min_samples=2)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(values.shape[1])])
-        rows = self._rows(values)
-        given = {} if self.hidden is None else {"hidden": list(self.hidden)}
+        rows = torch.from_numpy(values.astype(np.float32))
+        given: dict[str, Any] = {} if self.hidden is None else {"hidden": list(self.hidden)}
         with torch.random.fork_rng(devices=[]):  # torch's own generator stays as it is
             run = fit(
                 Dataset(rows, rows, Columns(tuple(map(str, names)))),
@@ -107,7 +105,7 @@ class VAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self
 
     @torch.no_grad()
-    def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """The codes ``[n, latent]``, in the precision of X.
 
         Nothing is drawn: a share between 0 and 1, of which training draws 0 or 1, is taken as it
@@ -119,21 +117,21 @@ class VAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         loc, *_ = model.raw(torch.from_numpy(values.astype(np.float64)))
         return loc.numpy().astype(values.dtype)
 
-    def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def inverse_transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """The means of p(x | z) ``[n, features]`` at codes z ``[n, latent]``."""
         check_is_fitted(self)
         z = check_array(X, dtype=_KINDS)
         mean = self.run_.decode(torch.from_numpy(z.astype(np.float32))).mean
         return mean.numpy().astype(z.dtype)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
+    def score(self, X: Any, y: object = None) -> float:  # noqa: ARG002, N803
         """The mean of log p(x) over the rows, in nats, by importance sampling; higher is better.
 
         With 100 samples and a fixed seed. It is a lower bound in expectation, and of numbers a
         log-density: of models of the same data in the same units the better one scores higher.
         """
-        values = self._rows(self._checked(X))
-        return self.run_.log_prob(values, samples=100).log_prob.mean().item()
+        rows = torch.from_numpy(self._checked(X).astype(np.float32))
+        return self.run_.log_prob(rows, samples=100).log_prob.mean().item()
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float32]:
         """New rows ``[n_samples, features]``: z from the prior, x given z."""
@@ -146,25 +144,6 @@ class VAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _n_features_out(self) -> int:
         return self.run_.model.latent
 
-    def _checked(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+    def _checked(self, X: Any) -> NDArray[Any]:  # noqa: N803
         check_is_fitted(self)
         return validate_data(self, X, dtype=_KINDS, reset=False)
-
-    def _rows(self, values: NDArray[Any]) -> torch.Tensor:
-        """Rows of the kind that the likelihood is for: counts are whole numbers by their type."""
-        family = LIKELIHOODS.get(self.likelihood)
-        if family is None:
-            raise BadValue(
-                f"VAEEncoder: expected likelihood as one of {', '.join(LIKELIHOODS)}, got "
-                f"{self.likelihood!r}",
-                "likelihood",
-            )
-        if "numbers" in family.kinds:
-            return torch.from_numpy(values.astype(np.float32))
-        if not (values == np.round(values)).all():
-            raise BadValue(
-                f"VAEEncoder: expected whole numbers for the likelihood {self.likelihood}, got "
-                f"{values[values != np.round(values)][0]:g}; take gaussian or student-t",
-                "X",
-            )
-        return torch.from_numpy(values.astype(np.int64))

@@ -5,9 +5,7 @@ import re
 
 from vaelib.run.option import SEED, class_name, name, whole
 
-__all__ = ["MOST_SAMPLES", "elsewhere", "label", "new_data", "out", "run", "samples"]
-
-MOST_SAMPLES = 500  # K where nothing is asked for: a minute for 500 digits on two cores
+__all__ = ["elsewhere", "label", "new_data", "out", "run", "samples"]
 
 
 def run(command: argparse.ArgumentParser) -> None:
@@ -47,9 +45,10 @@ def samples(command: argparse.ArgumentParser, more: str = "") -> None:
     command.add_argument(
         "--samples",
         type=whole(1),
-        default=MOST_SAMPLES,
+        default=None,
         help=f"K of L_K, the estimate of log p(x), 1 or more; papers take 5000, and time grows "
-        f"with data times samples{more} (default {MOST_SAMPLES})",
+        f"with data times samples{more} (default 500; on a CPU fewer, at least 50, where the "
+        f"decoder returns more than 784 numbers for a datum)",
     )
 
 

@@ -183,9 +183,9 @@ def _layout(shape: tuple[int, ...], pixels: bool, where: str, notes: list[str]) 
 
 
 def without_empty(found: Part, notes: list[str]) -> Part:
-    """Without the rows of a table in which nothing is seen: they tell nothing."""
+    """Without the rows in which nothing is seen: they tell nothing."""
     rows, layout, labels = found
-    if not isinstance(layout, Columns) or isinstance(rows, Rows) or rows.dtype.kind != "f":
+    if isinstance(rows, Rows) or rows.dtype.kind != "f":
         return found
     seen = ~np.isnan(rows).all(1)
     if seen.all():

@@ -11,26 +11,29 @@ from vaelib.data.dataset import Part, Pictures
 __all__ = ["coloured", "names", "pictures", "split_in"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_SPLITS = {"train", "test", "val", "valid", "validation"}
+_TRAIN, _TEST = {"train", "training"}, {"test", "testing"}
+_SPLITS = _TRAIN | _TEST | {"val", "valid", "validation"}
 
 
-def split_in(folder: Path) -> bool:
-    """Whether a folder has the subfolders ``train`` and ``test``, and no other.
+def split_in(folder: Path) -> tuple[Path, Path] | None:
+    """The folders ``train`` and ``test`` in a folder that has nothing else; otherwise None.
 
     Raises:
         ValueError: if there is something of a split, and not these two: it would be read as classes
             that are called so.
     """
-    names = {path.name for path in _subfolders(folder)}
-    if not names or not names <= _SPLITS or list(_files(folder)):
-        return False
-    if names != {"train", "test"}:
+    found = {path.name.lower(): path for path in _subfolders(folder)}
+    if not found or not set(found) <= _SPLITS or list(_files(folder)):
+        return None
+    train = [found[name] for name in found if name in _TRAIN]
+    test = [found[name] for name in found if name in _TEST]
+    if (len(train), len(test), len(found)) != (1, 1, 2):
         raise BadValue(
             f"{folder}: expected the folders 'train' and 'test', or one for each class, got "
-            f"{', '.join(map(repr, sorted(names)))}; call what is to be held out 'test', and take "
+            f"{', '.join(map(repr, sorted(found)))}; call what is to be held out 'test', and take "
             f"the others away"
         )
-    return True
+    return train[0], test[0]
 
 
 def pictures(folder: Path, notes: list[str], changes: list[str], *, new: bool = False) -> Part:

@@ -93,10 +93,12 @@ def _read_array(source: Any, labels: Any, content: Content) -> None:
 
 def _read_folder(path: Path, content: Content) -> None:
     notes, changes = content.notes, content.changes
-    if not folder.split_in(path):
+    split = folder.split_in(path)
+    if split is None:
         content.parts["images"] = folder.pictures(path, notes, changes)
         return
-    parts = {name: folder.pictures(path / name, notes, changes) for name in ("train", "test")}
+    train, test = (folder.pictures(part, notes, changes) for part in split)
+    parts = {"train": train, "test": test}
     if len({part.layout[-1] for part in parts.values()}) > 1:  # channels, 1 and 3
         parts = {name: folder.coloured(part) for name, part in parts.items()}
     content.parts.update(parts)

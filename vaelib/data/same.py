@@ -116,7 +116,8 @@ def _pictures(path: Path) -> Part:
 
 
 def _held_out_in(path: Path) -> Path:
-    return path / "test" if folder.split_in(path) else path
+    split = folder.split_in(path)
+    return path if split is None else split[1]
 
 
 def _array(path: Path) -> tuple[np.ndarray, list[str] | None]:

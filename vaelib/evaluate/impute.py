@@ -116,7 +116,7 @@ def impute(
             strict=True,
         ):
             raw = climbed(
-                seeing,
+                cast(Model, seeing),
                 batch,
                 given,
                 _start(model, batch, given, generator),

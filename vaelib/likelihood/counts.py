@@ -86,7 +86,7 @@ class _Counts(Likelihood):
         return f"features={self.size}"
 
     def _require_size(self, raw: Tensor) -> None:
-        if self.size not in (1, raw.shape[-1]):
+        if self.size != 1 and self.size != raw.shape[-1]:
             raise BadValue(
                 f"{type(self).__name__}: expected raw numbers for {self.size} features, got "
                 f"{raw.shape[-1]}; make it with features={raw.shape[-1]}, or with features=1 for "

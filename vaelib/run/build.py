@@ -1,5 +1,6 @@
 """Data and model from a run's settings."""
 
+import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from vaelib.run.choices import (
     Sizes,
     theirs,
 )
+from vaelib.run.option import device_name
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.train.rows import pieces
 from vaelib.vae import IWAE, VAE, TwoLayerVAE
@@ -222,6 +224,10 @@ def has_holes(rows: Any) -> bool:
 
 def device(name: str) -> torch.device:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1`` as a device that is there."""
+    try:
+        device_name(name)
+    except argparse.ArgumentTypeError as error:
+        raise BadValue(f"--device: {error}", "device") from error
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vaelib.data import Dataset, Pictures
 from vaelib.run import build, settings
 from vaelib.run.choices import DATA, FAMILIES, require_classes
 from vaelib.run.load import rebuilt
-from vaelib.run.option import flag, options, read
+from vaelib.run.option import checked, options
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.run.trained import HELD_OUT, Trained
 from vaelib.train import checkpoint
@@ -228,7 +228,9 @@ def prepare(
         resume: whether the folder's run goes on.
         labels: see `fit`.
     """
-    given = dict(given)
+    offered = {name for name, its in options(Settings).items() if its.help is not None}
+    asked = {name: value for name, value in given.items() if name in offered - {"data"}}
+    given = {**given, **checked(Settings, asked, classes)}  # each as its option would take it
     folder = None if folder is None else Path(folder)
     if folder is None and resume:
         raise BadValue("fit: resume needs folder=, where the run lies", "folder")
@@ -263,9 +265,10 @@ def prepare(
         given["labels"] = labels if isinstance(labels, str) else None
         rows = build.dataset(source, labels)
         if given.get("start") is not None:
-            given = _of_its_model(Path(given["start"]), rows, classes) | given
+            start = Path(given["start"]).resolve()
+            given = _of_its_model(start, rows, classes) | given | {"start": str(start)}
         device = build.device(given.get("device", "auto"))
-        ours, notes = _settings(given, source, rows, device, classes)
+        ours, notes = _settings(given, source, rows, device)
     device, team = training.join(device), Team()
     new = rebuilt(folder, ours, classes) if goes_on and folder else build.model(ours, classes)
     if ours.start is not None and not started:
@@ -290,7 +293,6 @@ def _settings(
     source: Any,
     rows: Dataset,
     device: torch.device,
-    classes: Sequence[type],
 ) -> tuple[Settings, list[str]]:
     """What was given, a value for all that was not, and what there is to say of the choice."""
     n, notes = len(rows.train), []
@@ -311,9 +313,7 @@ def _settings(
             "is neither guessed nor counted"
         )
     train_on = n - (build.tenth(n) if given.get("patience") is not None else 0)
-    chosen = settings.choose(given, train_on, found)
-    # Each value as its option would take it.
-    return Settings(**read(Settings, asdict(chosen), classes)), notes
+    return settings.choose(given, train_on, found), notes
 
 
 def _named(given: Mapping[str, Any], classes: Sequence[type]) -> tuple[dict[str, Any], list[type]]:
@@ -385,7 +385,7 @@ def _begin_with(model: VAE, start: Path) -> None:
         checkpoint.load(model, start)
     except checkpoint.CheckpointError as error:
         raise BadValue(
-            f"--start {start}: {error}; leave out the {flag('options')} that make another model",
+            f"--start {start}: {error}; leave out the options that make another model",
             "start",
         ) from error
 

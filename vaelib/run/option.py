@@ -117,7 +117,12 @@ def read(cls: type, values: Mapping[str, Any], classes: Sequence[type] = ()) -> 
     for name, its in known.items():
         if name not in values and its.absent is NEVER:
             raise BadValue(f"{name}: expected a value, as every run has one, got none")
-    values = {name: values.get(name, its.absent) for name, its in known.items()}
+    return checked(cls, {k: values.get(k, its.absent) for k, its in known.items()}, classes)
+
+
+def checked(cls: type, values: Mapping[str, Any], classes: Sequence[type] = ()) -> dict[str, Any]:
+    """Some fields of a dataclass, each as its option would take it; raises as `read`."""
+    known = {name: its for name, its in options(cls).items() if name in values}
     command = _FileParser(argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False)
     line: list[str] = []
     for name, its in known.items():

@@ -1,9 +1,7 @@
 """Scores of data: log p(x) of each, with what there is to say of its error, and how odd it is."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -53,7 +51,7 @@ class Score:
     def __len__(self) -> int:
         return len(self.log_prob)
 
-    def oddness(self, against: Literal["ink"] | None = "ink") -> Float[Tensor, " n"]:
+    def oddness(self, against: str | None = "ink") -> Float[Tensor, " n"]:
         """How odd each datum is, in nats; higher is odder. See `vaelib.run.odd`.
 
         Args:
@@ -67,7 +65,8 @@ class Score:
         """
         if against is None:
             return -self.log_prob
-        return self.usual()(self._ink(against)) - self.log_prob
+        ink = self._ink(against)
+        return self.usual()(ink) - self.log_prob
 
     def usual(self) -> Usual:
         """The curve over ink that `oddness` compares with; made when it is first asked for."""
@@ -75,7 +74,8 @@ class Score:
 
     def beyond(self) -> Tensor:
         """True where a datum has less ink, or more, than any held out: its oddness is a guess."""
-        return self.usual().beyond(self._ink("ink"))
+        ink = self._ink("ink")
+        return self.usual().beyond(ink)
 
     def _ink(self, against: str) -> Tensor:
         if against != "ink":
@@ -136,29 +136,33 @@ def score(
             its = None if c is None else c[some]
             eps = model.noise(len(x[some]), samples=ELBO_SAMPLES, generator=generator)
             bounds.append(model.terms(x[some], eps, its).elbo.mean(0))
+    notes = [
+        *model.likelihood.notes(),
+        *_of_samples(found.effective_sample_size, samples, refine),
+    ]
     return Score(
         log_prob=found.log_evidence,
         elbo=torch.cat(bounds),
         error=found.standard_error,
         effective=found.effective_sample_size,
-        bits=-found.log_evidence / (math.log(2) * (~x.isnan()).sum(-1)),
-        warning=_warning(found.effective_sample_size, samples, refine),
+        bits=model.likelihood.bits(found.log_evidence, x),
+        warning=" ".join(notes) or None,
         ink=ink,
         samples=samples,
         _usual=usual,
     )
 
 
-def _warning(effective: Tensor, samples: int, refine: bool) -> str | None:
-    """What low effective samples mean."""
+def _of_samples(effective: Tensor, samples: int, refine: bool) -> list[str]:
+    """What few effective samples mean, if there are few."""
     if samples < FEW:
-        return f"of {samples} samples nothing can be said of the error; take samples={500} or more"
+        return [f"Of {samples} samples nothing can be said of the error: take samples=500 or more."]
     few = int((effective < FEW).sum())
     if not few:
-        return None
-    more = "" if refine else "refine=True looks for a better q, and "
-    return (
+        return []
+    more = "" if refine else "refine=True looks for a better q, "
+    return [
         f"{few} of {len(effective)} data have fewer than {FEW} effective samples of {samples}: "
-        f"their log p(x) is likely too low, by more than its error says. {more}"
-        f"samples={10 * samples} helps; an odd datum has few in any case"
-    )
+        f"their log p(x) is likely too low, by more than its error says ({more}samples="
+        f"{10 * samples} helps; an odd datum has few in any case)."
+    ]

@@ -28,6 +28,7 @@ __all__ = ["Trained"]
 
 HELD_OUT = "held_out.npz"  # of data that were in memory
 ROWS = 1000  # that go through a network at once
+MOST, FEWEST = 500, 50  # data, and samples of each, for which log p(x) is estimated
 
 
 class Trained:
@@ -204,7 +205,7 @@ class Trained:
         data: Any,
         label: Any = None,
         *,
-        samples: int = 500,
+        samples: int | None = None,
         refine: bool = False,
         generator: torch.Generator | None = None,
     ) -> Score:
@@ -213,7 +214,7 @@ class Trained:
         Args:
             data: new data.
             label: of the data, if the model has a condition.
-            samples: K, of z for each datum.
+            samples: K, of z for each datum; as many as `affordable` says if None, 500 mostly.
             refine: take a better q than the encoder's (`vaelib.evaluate.refined_q`), which takes
                 several times as long.
             generator: of the noise, and of pixels where they are drawn.
@@ -221,6 +222,7 @@ class Trained:
         generator = self._seeded(generator)
         x, c = self._given(data, label, generator)
         at_once, batch_size = chunks(self.model)
+        samples = samples or affordable(self.model)
         return score(
             self.model,
             x,
@@ -295,8 +297,8 @@ class Trained:
         data: Any = None,
         label: Any = None,
         *,
-        most: int = 500,
-        samples: int = 500,
+        most: int | None = None,
+        samples: int | None = None,
         refine: bool = False,
         generator: torch.Generator | None = None,
     ) -> evaluate.Report:
@@ -305,20 +307,23 @@ class Trained:
         Args:
             data: held-out data; those of the run if None.
             label: of the data, if the model has a condition.
-            most: of the data, at random; all if there are fewer.
-            samples, refine: see `vaelib.evaluate.report`.
+            most: of the data, at random; all if there are fewer; as many as `affordable` says if
+                None, 500 mostly.
+            samples, refine: see `vaelib.evaluate.report`; samples as many as ``most`` if None.
             generator: of choice, noise and pixels.
         """
         generator = self._seeded(generator)
         rows, c = self._labelled(data, label)
-        some, c = _at_random(rows, c, most)
+        few = affordable(self.model)
+        some, c = _at_random(rows, c, most or few)
         x = self._prepared(some, generator)
         at_once, batch_size = chunks(self.model)
         return evaluate.report(
             self.model,
             x,
             self._to_device(c),
-            samples=samples,
+            samples=samples or few,
+            check=checked(self.model),
             refine=refine,
             at_once=at_once,
             batch_size=batch_size,
@@ -411,7 +416,8 @@ def _mask(rows: Tensor, seen: Any) -> Tensor:
     """Where a value is seen; raises unless the two ways to say it agree."""
     if seen is None:
         return ~rows.isnan() if rows.is_floating_point() else torch.ones(rows.shape).bool()
-    mask = torch.as_tensor(seen).reshape(len(rows), -1).cpu()
+    mask = torch.as_tensor(seen).cpu()
+    mask = mask.reshape(rows.shape) if mask.numel() == rows.numel() else mask  # as a picture
     if mask.dtype != torch.bool or mask.shape != rows.shape:
         raise BadValue(
             f"impute: expected seen as True and False of shape {tuple(rows.shape)}, got "
@@ -421,6 +427,23 @@ def _mask(rows: Tensor, seen: Any) -> Tensor:
     if rows.is_floating_point() and (rows.isnan() & mask).any():
         raise BadValue("impute: a value that is NaN is said to be seen; leave seen out", "seen")
     return mask
+
+
+def affordable(model: Model) -> int:
+    """Of how many data, and by how many samples of each, log p(x) is estimated in a minute or so.
+
+    500 of 500, and on a CPU fewer where a decoder returns more than 784 numbers for a datum, as 50
+    of 50 for the colours of 32 x 32 pixels, which have 17 numbers for each of 3,072 values.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return MOST
+    width = model.likelihood.width(model.pixels)
+    return max(FEWEST, min(MOST, round(MOST * (784 / width) ** 0.5)))
+
+
+def checked(model: Model) -> int:
+    """On how many data another proposal is tried, for each of which 5,000 gradients are taken."""
+    return max(4, round(100 * (affordable(model) / MOST) ** 2))
 
 
 def chunks(model: Model) -> tuple[int, int]:

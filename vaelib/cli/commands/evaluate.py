@@ -16,10 +16,10 @@ from vaelib.arguments import BadValue
 from vaelib.cli.options import elsewhere, samples
 from vaelib.cli.results import write
 from vaelib.cli.runs import opened
-from vaelib.run import build, settings
+from vaelib.run import Trained, build, settings
 from vaelib.run.option import name, whole
 from vaelib.run.settings import Settings
-from vaelib.run.trained import chunks
+from vaelib.run.trained import affordable, checked, chunks
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
@@ -47,8 +47,9 @@ def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
     add(
         "--images",
         type=whole(2),
-        default=500,
-        help="of the held-out ones, at random, 2 or more, all if there are fewer (default 500)",
+        default=None,
+        help="of the held-out ones, at random, 2 or more, all if there are fewer (default: as many "
+        "as --samples has by default)",
     )
     samples(command)
     add(
@@ -79,9 +80,6 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
             f"evaluate {shlex.join(given['runs'])}: expected each run once; leave the second out"
         )
     ours = _alike(folders, [settings.read_settings(folder, classes) for folder in folders])
-    source = given.get("data", ours.data)
-    held_out = build.dataset(source, ours.labels)
-    build.require_held_out(ours, source, held_out.test)
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = given["runs"]
@@ -89,19 +87,21 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         name: opened(folder, given, classes) for name, folder in zip(names, folders, strict=True)
     }
     device, seed = build.device(given["device"]), given["seed"]
-    order = torch.randperm(len(held_out.test), generator=torch.Generator().manual_seed(seed))
-    order = order[: given["images"]]
-    rows = held_out.test[order]
-    rows = (rows if isinstance(rows, Tensor) else torch.from_numpy(rows)).to(device)
-    c = None
-    if ours.condition and held_out.test_labels is not None:
-        c = held_out.test_labels[order].to(device)
+    source, (test, labels) = _held_out(runs[names[0]], ours, given)
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    few = min(affordable(its.model) for its in runs.values())
+    given = given | {"samples": given["samples"] or few}
+    order = order[: given["images"] or few]
+    rows = test[order] if isinstance(test, Tensor) else torch.from_numpy(test[order])
+    rows, c = rows.to(device), None
+    if ours.condition and labels is not None:
+        c = labels[order].to(device)
     generator = torch.Generator(device).manual_seed(seed)
     likelihood = runs[names[0]].model.likelihood
     x = likelihood.prepare(rows, generator=generator)
     drawn = f", binarized once with seed {seed}" if likelihood.binarization == "dynamic" else ""
     print(
-        f"{source}: {len(x):,} of {len(held_out.test):,} held-out data{drawn}, on {device}\n",
+        f"{source}: {len(x):,} of {len(test):,} held-out data{drawn}, on {device}\n",
         flush=True,
     )
     at_once, batch_size = map(min, zip(*(chunks(its.model) for its in runs.values()), strict=True))
@@ -110,6 +110,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         x,
         c,
         samples=given["samples"],
+        check=min(checked(its.model) for its in runs.values()),
         refine="refine" in given,
         at_once=at_once,
         batch_size=batch_size,
@@ -119,6 +120,17 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(_meaning(ours))
     if "json" in given:
         _write_json(Path(given["json"]), report, ours, given | {"data": source})
+
+
+def _held_out(
+    run: Trained, ours: Settings, given: dict[str, Any]
+) -> tuple[str, tuple[Any, Tensor | None]]:
+    """Where the held-out data are, and they with their labels; raises if they are others."""
+    if "data" not in given:
+        return ours.data, (run.test, run.test_labels)
+    moved = build.dataset(given["data"], ours.labels)
+    build.require_held_out(ours, given["data"], moved.test)
+    return given["data"], (moved.test, moved.test_labels)
 
 
 def _alike(folders: list[Path], runs: list[Settings]) -> Settings:

@@ -10,6 +10,7 @@ from vaelib.cli import options as shared
 from vaelib.cli import results
 from vaelib.cli.runs import generator, new, opened
 from vaelib.data import Columns
+from vaelib.run.option import whole
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
@@ -31,7 +32,12 @@ def options(command: argparse.ArgumentParser, _classes: Sequence[type]) -> None:
         "above, filled below",
         "RUN/filled.csv, of pictures RUN/filled.npy",
     )
-    shared.samples(command)
+    command.add_argument(
+        "--samples",
+        type=whole(1),
+        default=500,
+        help="of z for each datum, over which the mean is taken, 1 or more (default 500)",
+    )
     shared.label(command, "(default: the data's own labels)")
     shared.elsewhere(command, "of the draws over which the mean is taken")
 

@@ -108,11 +108,10 @@ def _drawn(its: Trained, given: dict[str, Any]) -> Drawn:
         if across:
             z = z.repeat_interleave(across, 0)
             c = torch.arange(across).repeat(size)
-            known = (c.to(its.device),)
         if "mean" in given:
-            x = model.decode(z, *known).mean
+            x = its.decode(z, c).mean
         elif across:
-            x = draw(model.decode(z, *known), generator=noise)
+            x = draw(its.decode(z, c), generator=noise)
         parts.append(model.likelihood.undo(x).cpu())
         labels += [] if c is None else [c]
     return Drawn(torch.cat(parts), torch.cat(labels) if labels else None, across)

@@ -12,7 +12,7 @@ from vaelib.cli import pictures, results, tables
 from vaelib.cli.runs import New, asked, generator, new, opened, units
 from vaelib.cli.words import in_options, say
 from vaelib.data import Pictures
-from vaelib.run import Trained
+from vaelib.run import Score, Trained
 from vaelib.run.option import whole
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
@@ -83,7 +83,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     print(
         f"{path}: {len(log_p)} of {these.where}; log_prob from {log_p.min():.2f} to "
         f"{log_p.max():.2f}, mean {log_p.mean():.2f} nats; higher is likelier\n"
-        f"log_prob is L_{given['samples']}, on average below log p(x), and error its sampling "
+        f"log_prob is L_{score.samples}, on average below log p(x), and error its sampling "
         f"error alone, both in nats; bits = -log_prob / (log 2 · values): lower is better.\n"
         f"Compare only scores of the same data in the same units, under the same kind of "
         f"likelihood ({asked(its).likelihood} here)."
@@ -91,7 +91,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
     if score.warning:
         say(f"warning: {in_options(score.warning, ('refine', 'samples'))}")
     if "odd" in given:
-        _show_odd(path, its, these, given, columns["oddness"].cpu(), log_p, against)
+        _show_odd(path, its, these, given, score, against)
 
 
 def _show_odd(
@@ -99,19 +99,22 @@ def _show_odd(
     its: Trained,
     these: New,
     given: dict[str, Any],
-    oddness: torch.Tensor,
-    log_p: torch.Tensor,
+    score: Score,
     against: Against,
 ) -> None:
     """The oddest, first as lines and then as a sheet, and why log p(x) is not the measure."""
+    oddness, log_p = score.oddness(against=against).cpu(), score.log_prob.cpu()
     most = oddness.topk(min(given["odd"], len(oddness))).indices
+    beyond = torch.zeros_like(oddness) if against is None else score.beyond().cpu()
     print(f"\nThe {len(most)} oddest:")
     width = max(len(these.names[i]) for i in most.tolist())
     for place, i in enumerate(most.tolist(), 1):
         print(
             f"{place:>3}  {these.names[i]:<{width}}  oddness {oddness[i]:8.2f}   log_prob "
-            f"{log_p[i]:9.2f}"
+            f"{log_p[i]:9.2f}{' *' if beyond[i] else ''}"
         )
+    if beyond[most].any():
+        print("* has less or more ink than any of the held-out data: its oddness is a guess")
     if against is None:
         print(
             "Oddness is minus log_prob here, in nats: the higher, the less likely. A row at the "
