@@ -19,7 +19,19 @@ from vaelib.course.figures import Figure
 BOOK = ROOT / "book"
 # Not pages of their own: what `python -m` runs, and an old name; parts of course's own page.
 LEFT_OUT = {"vaelib.__main__", "vaelib.checks", "vaelib.course.recordings", "vaelib.course.tables"}
-IN_WORK = {"cli", "data", "evaluate", "likelihood", "nets", "pixels", "run", "train", "vae"}
+IN_WORK = {
+    "cli",
+    "colour",
+    "data",
+    "export",
+    "evaluate",
+    "likelihood",
+    "nets",
+    "pixels",
+    "run",
+    "train",
+    "vae",
+}
 WORDS = 100  # of a page before its functions
 
 

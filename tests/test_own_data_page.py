@@ -158,8 +158,9 @@ MADE = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_is_short_and_has_all_of_its_parts(name):
     text = CARDS[name].text
-    (picture,) = re.findall(r"```\{figure\} (\S+)\n:alt: ", text)
-    assert (PAGE.parent / picture).exists()
+    pictures = re.findall(r"```\{figure\} (\S+)\n:alt: ", text)
+    assert len(pictures) >= 1
+    assert all((PAGE.parent / picture).exists() for picture in pictures)
     assert "*You see*" in text
     assert "**Trap.**" in text
     for kind, block in CARDS[name].blocks():
@@ -185,10 +186,3 @@ def test_no_card_says_a_number_that_was_not_measured():
 def test_the_page_is_no_longer_than_can_be_read():
     prose = re.sub(r"(?s)```(sh|python)\n.*?```|:alt:[^\n]*", "", PAGE.read_text())
     assert len(prose.split()) <= 1500
-
-
-def test_the_floor_of_colour_is_below_all_that_was_measured():
-    rows = STORED["colour"]["rows"]
-    assert all(row["bits"] > STORED["colour"]["floor"] for row in rows)
-    assert STORED["colour"]["limits"]["1"] > 3.3
-    assert STORED["colour"]["limits"]["5"] < 3.01
