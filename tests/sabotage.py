@@ -610,7 +610,7 @@ BUGS = [
     Bug(
         "evaluate: the mean in place of a sample",
         "vaelib/evaluate/encoder.py",
-        swap("terms = model.terms(batch, eps)", "terms = model.terms(batch, 0 * eps)"),
+        swap("model.terms(batch, eps, *given)", "model.terms(batch, 0 * eps, *given)"),
         unit("evaluate"),
         "test_z_is_sampled_not_set_to_its_mean",
     ),
@@ -993,7 +993,7 @@ BUGS = [
     Bug(
         "run: what an older run had not is taken at its new default",
         "vaelib/run/option.py",
-        swap("values.get(name, its.absent)", "values.get(name, its.default)"),
+        swap("values.get(k, its.absent)", "values.get(k, its.default)"),
         unit("run::test_an_option_is_one_field"),
         "assert 0.1 == 0.0",
     ),
