@@ -168,7 +168,10 @@ def test_the_products_are_computed_again_in_their_layout(speed):
 def trained(contest, contender, *, seed=5):
     """Its weights after two epochs in float64, of 128 and 72 images each, and the initial ones."""
     model = contest.example(seed=0).double()
-    # fit makes float32 data, and its loss is a batch's mean; the textbook's is a sum.
+    # fit makes float32 data, of which it measures the terms after an epoch, and its loss is a
+    # batch's mean; the textbook's is a sum.
+    prepare = model.likelihood.prepare
+    model.likelihood.prepare = lambda *rows, **how: prepare(*rows, **how).double()
     model.register_forward_pre_hook(lambda _, args: tuple(a.double() for a in args))
     model.register_forward_hook(lambda _, args, loss: loss * len(args[0]))
     start = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
