@@ -91,6 +91,15 @@ def to_onnx(model: Model, folder: str | Path) -> tuple[Path, Path]:
             exported for any size of a batch.
         ~vaelib.arguments.BadType: if it is no model of one encoder and one decoder.
         ~vaelib.arguments.BadValue: if its networks are too large for a file of ONNX.
+
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> from vaelib.vae import VAE
+    >>> model = VAE(MLPEncoder(784, 2), MLPDecoder(2, 784))
+    >>> encoder, decoder = to_onnx(model, "files")  # doctest: +SKIP
+    >>> run = onnxruntime.InferenceSession(encoder).run  # doctest: +SKIP
+    >>> loc, logvar = run(None, {"x": x})  # doctest: +SKIP
+    >>> about(model)["z"]  # what is to be done with the two; it stands in the files' metadata
+    '2 values; z = loc + exp(logvar / 2) * eps, eps standard normal'
     """
     try:
         import onnx  # noqa: F401

@@ -118,7 +118,11 @@ def _polynomial(s: Tensor, coefficients: list[float]) -> Tensor:
 
 
 def log_mean_decay(a: Tensor) -> Tensor:
-    r"""$\log \int_0^1 e^{-a t}\, dt = \log((1 - e^{-a}) / a)$ for a ≥ 0."""
+    r"""$\log \int_0^1 e^{-a t}\, dt = \log((1 - e^{-a}) / a)$ for a ≥ 0.
+
+    >>> log_mean_decay(torch.tensor([0.0, 1.0, 1000.0]))  # at last minus log a
+    tensor([ 0.0000, -0.4587, -6.9078])
+    """
     low, high, near = _split(a)
     # In single precision three terms are as good as seven, and a step of training is shorter.
     terms = _SERIES[:3] if a.dtype == torch.float32 else _SERIES

@@ -51,6 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 after an error, which is one line on stderr, or 130 after Ctrl-C. A
         command line that cannot be read raises ``SystemExit(2)``, and ``--help`` ``SystemExit(0)``.
+
+    >>> main(["score", "no-such-run", "--data", "digits"])  # one line on stderr says why
+    1
     """
     words = sys.argv[1:] if words is None else words
     try:

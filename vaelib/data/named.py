@@ -98,6 +98,14 @@ def fashion_mnist() -> Images:
 
     References:
         Xiao, Rasul and Vollgraf, Fashion-MNIST (arXiv:1708.07747).
+
+    >>> os.environ["VAELIB_DATA"] = "where/the/files/are"  # doctest: +SKIP
+    >>> clothes = fashion_mnist()  # doctest: +SKIP
+    >>> clothes.train.shape, clothes.test_labels.bincount()  # doctest: +SKIP
+    (torch.Size([60000, 784]),
+     tensor([1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]))
+    >>> Images._fields
+    ('train', 'train_labels', 'test', 'test_labels')
     """
     return _load(_FASHION_MNIST)
 
@@ -111,6 +119,12 @@ def mnist() -> Images:
 
     References:
         LeCun, Cortes and Burges, The MNIST database of handwritten digits (CC BY-SA 3.0).
+
+    >>> images = mnist()  # doctest: +SKIP
+    >>> images.train.shape, images.test.shape  # doctest: +SKIP
+    (torch.Size([60000, 784]), torch.Size([10000, 784]))
+    >>> len(digits().train) + len(digits().test)  # of these 60,000; none of these 10,000
+    10000
     """
     return _load(_MNIST)
 

@@ -65,6 +65,13 @@ def labels_of(source: Any, classes: tuple[str, ...], *, labels: str | None = Non
 
     Raises:
         ValueError: if one is not among the classes.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "new.csv")
+    ...     written = file.write_text("mass,kind\\n3.1,cat\\n0.02,bird\\n")
+    ...     labels_of(file, ("bird", "cat"))
+    tensor([1, 0])
     """
     if isinstance(source, Dataset):
         if source.test_labels is None:
@@ -87,6 +94,13 @@ def names_of(source: Any) -> list[str] | None:
     Returns:
         Of a folder the names of its files, ``"7/07.png"`` of one in the folder of a class; None of
         all else.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.png", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     names_of(folder)
+    ['a.png', 'b.png']
     """
     if not isinstance(source, str | Path) or not existing(source).is_dir():
         return None

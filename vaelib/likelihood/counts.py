@@ -141,6 +141,10 @@ class NegativeBinomial(_Counts):
     References:
         Lopez et al., Deep Generative Modeling for Single-Cell Transcriptomics (2018), for mean and
         inverse dispersion as its parameters.
+
+    >>> p = NegativeBinomial(total_count=2.0, learned=False)(torch.tensor([10.0]).log())
+    >>> p.mean, p.variance  # 10 + 10² / 2, where Poisson's would be 10
+    (tensor([10.]), tensor([60.]))
     """
 
     def __init__(

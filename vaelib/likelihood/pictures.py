@@ -76,6 +76,12 @@ class ContinuousBernoulli(Likelihood):
     """p(x | z) of grey pixels, x in [0, 1] (Loaiza-Ganem and Cunningham, arXiv:1907.06845).
 
     A Bernoulli's formula on grey pixels does not integrate to one; this is the density that does.
+
+    >>> grey, raw = torch.tensor([0.5]), torch.tensor([0.0])
+    >>> ContinuousBernoulli()(raw).log_prob(grey)  # uniform on [0, 1]: a density of 1
+    tensor(0.)
+    >>> Bernoulli()(raw).log_prob(grey)  # the formula: half of it is missing
+    tensor(-0.6931)
     """
 
     support = constraints.unit_interval

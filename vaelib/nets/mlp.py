@@ -175,6 +175,10 @@ class LinearEncoder(nn.Module):
 
     With a linear decoder and a Gaussian likelihood this is the linear VAE, whose optimum is known:
     it is probabilistic PCA (Lucas et al. 2019, arXiv:1911.02469).
+
+    >>> loc, logvar = LinearEncoder(784, 2)(torch.rand(5, 784))
+    >>> loc.shape, logvar.shape, bool((logvar == logvar[0]).all())  # one for all x
+    (torch.Size([5, 2]), torch.Size([5, 2]), True)
     """
 
     def __init__(self, pixels: int, latent: int, *, condition: int = 0) -> None:

@@ -10,7 +10,16 @@ __all__ = ["evaluation_mode", "size"]
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Without dropout and with fixed batch norms inside; after it, each part's mode as before."""
+    """Without dropout and with fixed batch norms inside; after it, each part's mode as before.
+
+    >>> import torch
+    >>> dropout = nn.Dropout(1.0)
+    >>> with evaluation_mode(dropout):
+    ...     dropout(torch.ones(3))
+    tensor([1., 1., 1.])
+    >>> dropout(torch.ones(3))
+    tensor([0., 0., 0.])
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -36,6 +36,12 @@ class Score:
         warning: what is to be said of them before they are used, or None.
         ink: the mean value of a picture, or of a row of counts; None of a table of numbers.
         samples: K.
+
+    >>> from vaelib import fit
+    >>> run = fit(torch.randn(200, 2), net="linear", latent=1, epochs=1, progress=False)
+    >>> score = run.log_prob(torch.tensor([[0.0, 0.0], [9.0, 9.0]]), samples=20)
+    >>> score.oddness(None).argmax(), len(score)  # the second row is the odd one
+    (tensor(1), 2)
     """
 
     log_prob: Float[Tensor, " n"]

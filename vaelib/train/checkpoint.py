@@ -40,7 +40,16 @@ ABOUT = {  # what a run says of itself, and of which type
 
 
 class CheckpointError(BadValue):
-    """A checkpoint that cannot be used: the message says why. Nothing was loaded from it."""
+    """A checkpoint that cannot be used: the message says why. Nothing was loaded from it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = Path(folder, "checkpoint.safetensors").write_bytes(b"half a fi")
+    ...     about = load(nn.Linear(2, 1), folder)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    vaelib.train.checkpoint.CheckpointError: ...: not a whole safetensors file (...); it is
+    truncated or something else. Take another copy, or delete it and train again
+    """
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -149,6 +158,18 @@ def load(model: nn.Module, folder: str | Path) -> dict[str, Any]:
     Warns:
         UserWarning: if another version of torch, which may write its modules down otherwise, wrote
             a description with the same modules and other numbers; or if there is none.
+
+    >>> import tempfile
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> from vaelib.train import fit
+    >>> from vaelib.vae import VAE
+    >>> one, other = (VAE(MLPEncoder(16, 2), MLPDecoder(2, 16)) for _ in range(2))
+    >>> rows = torch.zeros(20, 16, dtype=torch.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = fit(one, rows, epochs=1, folder=folder, progress=False)
+    ...     about = load(other, folder)
+    >>> about["finished"], torch.equal(one.encoder.loc.weight, other.encoder.loc.weight)
+    (True, True)
     """
     path = Path(folder) / NAME
     tensors, about = read_run(path)

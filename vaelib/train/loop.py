@@ -176,6 +176,14 @@ def fit(
     References:
         Kingma and Ba, Adam (arXiv:1412.6980); Sønderby et al., Ladder VAEs (arXiv:1602.02282), for
         the warm-up.
+
+    >>> from vaelib.nets import MLPDecoder, MLPEncoder
+    >>> from vaelib.vae import VAE
+    >>> model = VAE(MLPEncoder(16, 2, hidden=(8,)), MLPDecoder(2, 16, hidden=(8,)))
+    >>> black = torch.zeros(200, 16, dtype=torch.uint8)
+    >>> history = fit(model, black, epochs=3, batch_size=20, lr=0.01, progress=False)
+    >>> [epoch.epoch for epoch in history], history[0].loss > history[2].loss
+    ([1, 2, 3], True)
     """
     device, condition = arguments.device_of(model), condition_of(model)
     require_rows(rows, "rows")

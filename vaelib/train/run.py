@@ -25,7 +25,14 @@ WAS = {"rows": "pixels"}  # what older checkpoints call it
 
 
 class Epoch(NamedTuple):
-    """One line of the history."""
+    """One line of the history.
+
+    >>> line = Epoch(1, loss=105.0, seconds=2.0, log_likelihood=-80.0, kl=24.0)
+    >>> line.log_likelihood - line.kl  # the ELBO, once the epoch was over
+    -104.0
+    >>> line.validation  # nothing was held out
+    nan
+    """
 
     epoch: int  # counted from 1
     loss: float  # mean over the epoch's data, as the model returned it while it was learning

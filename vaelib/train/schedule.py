@@ -25,7 +25,11 @@ def cosine(share: float) -> float:
 
 
 def constant(share: float) -> float:  # noqa: ARG001
-    """A schedule: the learning rate stays as it is."""
+    """A schedule: the learning rate stays as it is.
+
+    >>> constant(0.0), constant(0.5), constant(1.0)
+    (1.0, 1.0, 1.0)
+    """
     return 1.0
 
 

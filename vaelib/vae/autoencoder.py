@@ -26,6 +26,11 @@ class Autoencoder(Model):
     Raises:
         TypeError: if a network is none or lacks an attribute.
         ValueError: if they have different sizes or conditions.
+
+    >>> from vaelib.nets import MLPDecoder
+    >>> model = Autoencoder(nn.Linear(784, 2), MLPDecoder(2, 784))
+    >>> model.encode(torch.zeros(5, 784)).shape, model.noise(5).shape  # without noise
+    (torch.Size([5, 2]), torch.Size([5, 0]))
     """
 
     def __init__(

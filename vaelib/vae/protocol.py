@@ -146,7 +146,13 @@ class Model(nn.Module):
 
 
 def require_model(model: object, where: str) -> None:
-    """Raise unless it has what `Model` has."""
+    """Raise unless it has what `Model` has.
+
+    >>> require_model(nn.Linear(784, 2), "fit")
+    Traceback (most recent call last):
+    vaelib.arguments.BadType: fit: expected a model of vaelib.vae, or a subclass of
+    vaelib.vae.Model, got Linear; a loss of your own is trained by vaelib.train.Trainer
+    """
     if not isinstance(model, Model):
         raise BadType(
             f"{where}: expected a model of vaelib.vae, or a subclass of vaelib.vae.Model, got "

@@ -28,6 +28,12 @@ class TwoSteps(Distribution):
         then: from that layer to the distribution of the other.
         lower: the size of h1.
         up: whether h1 comes first, as in a posterior, or h2, as in a prior.
+
+    >>> zero = torch.zeros(1)
+    >>> given = lambda h2: DiagonalNormal(h2, zero)
+    >>> p = TwoSteps(DiagonalNormal(zero, zero), given, lower=1, size=2, up=False)
+    >>> p.push(torch.tensor([0.5, 3.0]))[0]  # h1 = h2 + 0.5
+    tensor([3.5000, 3.0000])
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
@@ -68,6 +74,11 @@ class HierarchicalPrior(Prior):
     Args:
         network: from $h_2$ to loc and logvar of $h_1$ given it.
         lower, upper: the sizes of $h_1$, which a decoder sees, and of $h_2$.
+
+    >>> from vaelib.nets import MLPEncoder
+    >>> prior = HierarchicalPrior(MLPEncoder(50, 100), lower=100, upper=50)
+    >>> prior.sample(3).shape, prior.visible  # z is both layers; a decoder sees the first
+    (torch.Size([3, 150]), 100)
     """
 
     def __init__(self, network: nn.Module, *, lower: int, upper: int) -> None:
@@ -114,6 +125,13 @@ class HierarchicalPosterior(Diagonal):
     Args:
         network: from $h_1$ to loc and logvar of $h_2$ given it.
         lower, upper: the sizes of $h_1$ and $h_2$.
+
+    >>> from vaelib.nets import MLPEncoder
+    >>> posterior = HierarchicalPosterior(MLPEncoder(100, 50), lower=100, upper=50)
+    >>> q = posterior(torch.zeros(3, 100), torch.zeros(3, 100))  # what an encoder says of h1
+    >>> z, log_q = posterior.push(q, torch.randn(3, 150))
+    >>> z.shape, log_q.shape
+    (torch.Size([3, 150]), torch.Size([3]))
     """
 
     def __init__(self, network: nn.Module, *, lower: int, upper: int) -> None:
