@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from vaelib.arguments import BadValue
 
@@ -124,6 +124,9 @@ def checked(cls: type, values: Mapping[str, Any], classes: Sequence[type] = ()) 
     """Some fields of a dataclass, each as its option would take it; raises as `read`."""
     known = {name: its for name, its in options(cls).items() if name in values}
     command = _FileParser(argument_default=argparse.SUPPRESS, allow_abbrev=False, add_help=False)
+    # Those that may be None, where an option is not given; None and False have no word.
+    nullable = {f.name for f in fields(cls) if type(None) in get_args(f.type)}
+    left_out = {k for k in known if values[k] is None and k in nullable}
     line: list[str] = []
     for name, its in known.items():
         words, value = _words(its, classes), values[name]
@@ -138,12 +141,12 @@ def checked(cls: type, values: Mapping[str, Any], classes: Sequence[type] = ()) 
             line += [flag(name)] if value else []
         elif value is True:
             line.append(flag(name))
-        elif value is not its.default:  # None and False have no word
+        elif value is not its.default and name not in left_out:
             line.append(f"{flag(name)}={value}")
     lists = {name for name, its in known.items() if {"append", "+"} & set(its.takes.values())}
     found = {name: [] if name in lists else its.default for name, its in known.items()}
     found |= {k: False for k, its in known.items() if its.takes.get("action") == "store_true"}
-    found |= vars(command.parse_args(line))
+    found |= dict.fromkeys(left_out) | vars(command.parse_args(line))
     for name, value in values.items():
         if found[name] != value:  # "8" for 8, say
             raise BadValue(f"{name}: expected {found[name]!r}, got {value!r}")
