@@ -1,7 +1,7 @@
 """A VAE as an estimator of scikit-learn: ``fit``, ``transform``, ``score``, in any pipeline.
 
-It is `vaelib.fit` with nothing held out, since there scikit-learn splits; what it does not offer
-(labels, missing values, pictures by convolutions, a folder of the run), `vaelib.fit` does.
+It is ``vaelib.fit`` with nothing held out, since there scikit-learn splits; what it does not offer
+(labels, missing values, pictures by convolutions, a folder of the run), ``vaelib.fit`` does.
 """
 
 import copy

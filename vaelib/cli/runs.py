@@ -20,7 +20,7 @@ __all__ = ["New", "asked", "generator", "label", "new", "opened", "units"]
 def opened(folder: str | Path, given: Mapping[str, Any], classes: Sequence[type]) -> Trained:
     """The trained run in a folder, on the device that was asked for; says if it is not finished.
 
-    As `vaelib.load` has it, and strict: the settings, which decide how data are read, have to be
+    As ``vaelib.load`` has it, and strict: the settings, which decide how data are read, have to be
     those of the checkpoint.
     """
     folder = Path(folder)

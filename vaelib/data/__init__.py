@@ -1,10 +1,10 @@
 """Data: 10,000 bundled MNIST digits, MNIST, Fashion-MNIST, and your own, of any of seven kinds.
 
-Data are rows ``[n, values]``, with a `Layout` that says what a row is: a picture, or a line of a
+Data are rows ``[n, values]``, with a ``Layout`` that says what a row is: a picture, or a line of a
 table. Their type says what the values are (`kind`): pixels from 0 to 255, numbers, or counts. They
 become what a model takes in its likelihood (`vaelib.likelihood.Likelihood.prepare`) and nowhere
-else. `own` reads data to train on, `same` those that a trained model is shown, and `examples` makes
-some whose causes are known.
+else. `own` reads data to train on, `same` those that a trained model is shown, and ``examples``
+makes some whose causes are known.
 """
 
 from vaelib.data import examples

@@ -100,7 +100,7 @@ class Likelihood(nn.Module):
         """Turn rows, of pixels v from 0 to 255 say, into data that this likelihood is for.
 
         Args:
-            pixels: rows ``[*batch, values]`` of one of `kinds`.
+            pixels: rows ``[*batch, values]`` of one of ``kinds``.
             generator: source of the randomness, where there is any, on the device of ``pixels``.
 
         Returns:

@@ -160,7 +160,7 @@ def fit(
         data: a path, an array or a tensor (rows, or pictures), a `~vaelib.data.Dataset`, or the
             name of a set that is at hand (``"digits"``); `vaelib.data.own` says what is read how.
         labels: of the rows of an array, or the name of the column of a table that has them.
-        folder: keep the run there: checkpoint, history and settings, for `vaelib.load`.
+        folder: keep the run there: checkpoint, history and settings, for ``vaelib.load``.
         resume: go on with the run that is in the folder, if there is one.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
         progress: say what was found and made, and show a bar.

@@ -26,7 +26,7 @@ def load(
     Nothing is imported because a file names it, and no pickle is read.
 
     Args:
-        folder: of `vaelib.fit`, of ``python -m vaelib train``, or of `vaelib.train.fit`. The last
+        folder: of ``vaelib.fit``, of ``python -m vaelib train``, or of `vaelib.train.fit`. The last
             does not say how data are laid out: they are then taken as rows.
         classes: classes of yours that the model is made of.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …

@@ -58,7 +58,7 @@ class Score:
         return len(self.log_prob)
 
     def oddness(self, against: str | None = "ink") -> Float[Tensor, " n"]:
-        """How odd each datum is, in nats; higher is odder. See `vaelib.run.odd`.
+        """How odd each datum is, in nats; higher is odder. See ``vaelib.run.odd``.
 
         Args:
             against: ``"ink"`` counts how far a datum lies below what is usual for its ink, which a

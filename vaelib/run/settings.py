@@ -34,7 +34,7 @@ from vaelib.train.step import Compile, Precision
 
 FORMAT = "vaelib run 1"
 NAME = "settings.json"
-MEMORY = "(memory)"  # where data were that `vaelib.fit` was given as an array
+MEMORY = "(memory)"  # where data were that ``vaelib.fit`` was given as an array
 STEPS, FEWEST, MOST = 3000, 10, 100  # what `epochs` aims at; 24 epochs of the digits
 WIDE = 12  # latent dimensions from which on many would switch off (see nets.MLPEncoder)
 

@@ -32,7 +32,7 @@ MOST, FEWEST = 500, 50  # data, and samples of each, for which log p(x) is estim
 
 
 class Trained:
-    """What `vaelib.fit` and `vaelib.load` return: a model, and what it knows of its data.
+    """What ``vaelib.fit`` and ``vaelib.load`` return: a model, and what it knows of its data.
 
     Data go in as they are: a path, an array or a tensor of pictures or rows, a
     `~vaelib.data.Dataset`. They must be laid out as those that the model was trained on. What comes
@@ -106,7 +106,7 @@ class Trained:
 
     @property
     def test(self) -> Any:
-        """The rows that were held out: of the run's file, or as `vaelib.fit` kept them.
+        """Rows that were held out, of the run's file, or as ``vaelib.fit`` kept them.
 
         Raises:
             FileNotFoundError, ~vaelib.arguments.BadValue: if they are not there any more, or are
@@ -214,7 +214,7 @@ class Trained:
         Args:
             data: new data.
             label: of the data, if the model has a condition.
-            samples: K, of z for each datum; as many as `affordable` says if None, 500 mostly.
+            samples: K, of z for each datum; as many as ``affordable`` says if None, 500 mostly.
             refine: take a better q than the encoder's (`vaelib.evaluate.refined_q`), which takes
                 several times as long.
             generator: of the noise, and of pixels where they are drawn.
@@ -307,7 +307,7 @@ class Trained:
         Args:
             data: held-out data; those of the run if None.
             label: of the data, if the model has a condition.
-            most: of the data, at random; all if there are fewer; as many as `affordable` says if
+            most: of the data, at random; all if there are fewer; as many as ``affordable`` says if
                 None, 500 mostly.
             samples, refine: see `vaelib.evaluate.report`; samples as many as ``most`` if None.
             generator: of choice, noise and pixels.

@@ -138,7 +138,7 @@ def fit(
             Without one, a seed is taken from torch's own generator.
         progress: show a bar.
 
-    **Other data for a trained model**: load it (`vaelib.load`, or `load`) and fit it to them, in
+    **Other data for a trained model**: load it (``vaelib.load``, or `load`) and fit it to them, in
     another ``folder``. It starts from its weights. A likelihood that has measured its data
     (`vaelib.likelihood.Likelihood.measure`) keeps the units that it took from the first, because
     its weights are in these.
