@@ -3,7 +3,7 @@
     python benchmarks/own_data.py colour cards
 
 ``colour`` trains on painted digits with noise of exactly 3 bits for each value: two networks, one
-logistic and five, and pythae 0.1.2 if it is installed, all for as many epochs; ten minutes on one
+logistic and five, and pythae 0.1.2 if it is installed, all for as many epochs; five minutes on one
 core. ``cards`` runs each command and each Python of book/own_data.md in a new folder, measures what
 the page says of it, and draws its pictures into book/_static/own_data; four minutes. What was
 measured stands in benchmarks/results/own_data.json, each part as it ends.
@@ -29,7 +29,7 @@ from vaelib.likelihood import Logistics
 
 PATH = Path(__file__).resolve().parent / "results" / "own_data.json"
 FLOOR = 3.0  # bits: eight equal levels
-EPOCHS, BATCH, LATENT = 10, 16, 16
+EPOCHS, BATCH, LATENT = 5, 16, 16
 SAMPLES, MEASURED = 20, 200  # K of L_K, and held-out pictures
 
 
