@@ -82,9 +82,9 @@ def to_onnx(model: Model, folder: str | Path) -> tuple[Path, Path]:
         The two paths. The encoder takes x ``[batch, pixels]``, as
         `vaelib.likelihood.Likelihood.prepare` makes it of data (pixels divided by 255; numbers and
         counts in their own units), and c ``[batch, condition]`` if the model has a condition. It
-        returns loc and logvar of q(z | x), ``[batch, latent]``; an `~vaelib.vae.Autoencoder`'s the code z alone. The decoder takes z,
-        and c, and returns ``raw``, the likelihood's parameters, and the ``mean`` of p(x | z) where
-        it has one. `about` stands in the file's metadata.
+        returns loc and logvar of q(z | x), ``[batch, latent]``; an `~vaelib.vae.Autoencoder`'s the
+        code z alone. The decoder takes z, and c, and returns ``raw``, the likelihood's parameters,
+        and the ``mean`` of p(x | z) where it has one. `about` stands in the file's metadata.
 
     Raises:
         ~vaelib.arguments.Unable: if onnx and onnxscript are missing, or a network of yours can't be
