@@ -26,7 +26,7 @@ from vaelib.posterior import Posterior
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
 from vaelib.vae import VAE
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["FreeBits", "Symptoms", "cause", "free_bits", "kl_of_units", "symptoms"]
 
@@ -146,7 +146,7 @@ class FreeBits(VAE):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """The loss, in nats per datum."""
-        c = coded(self, c, x, len(x), read=False)
+        c = one_hot(self, c, x, len(x), read=False)
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         raw = self.raw(x, c)

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaelib.arguments import BadValue
 from vaelib.nets import evaluation_mode
 from vaelib.vae import Model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["ElboEstimate", "active_units", "elbo"]
 
@@ -123,7 +123,7 @@ def elbo(
             f"evaluate.elbo: expected at least 2 data (for a standard error) and samples ≥ 1, got "
             f"{len(x)} and {samples}"
         )
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     log_likelihood, kl = [], []
     with evaluation_mode(model):
         for batch, given in batches(x, c, batch_size):
@@ -206,7 +206,7 @@ def active_units(
             f"active_units: expected at least 2 data for a variance, got {len(x)}, and "
             f"samples ≥ 2, got {samples}"
         )
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     loc, its_noise = [], []
     with evaluation_mode(model):
         for batch, given in batches(x, c, batch_size):

@@ -11,7 +11,7 @@ from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
 from vaelib.posterior import Posterior, Raw
 from vaelib.vae import Model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["log_evidence", "proposal"]
 
@@ -88,7 +88,7 @@ def log_evidence(
             f"log_evidence: expected samples, at_once and batch_size ≥ 1, got {samples}, {at_once} "
             f"and {batch_size}"
         )
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     own = None if q is None else proposal(model, "log_evidence").raw(q)
     if own is not None and any(len(t) != len(x) for t in own):
         raise BadValue(

@@ -16,7 +16,7 @@ from vaelib.kl import DiagonalNormal
 from vaelib.latent import grid
 from vaelib.nets import evaluation_mode
 from vaelib.vae import DeepLatentModel, Model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["GridEvidence", "grid_log_evidence"]
 
@@ -129,7 +129,7 @@ def grid_log_evidence(
             f"grid_log_evidence: expected points ≥ 4 and a finite extent > 0, got {points} and "
             f"{extent}"
         )
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     with evaluation_mode(model):
         windows = _windows(_prior(model, c), points, extent)
         parts = [

@@ -16,7 +16,7 @@ from vaelib.likelihood import Likelihood, Missing
 from vaelib.nets import evaluation_mode
 from vaelib.posterior import Raw
 from vaelib.vae import DeepLatentModel, Model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["Imputed", "impute"]
 
@@ -105,7 +105,7 @@ def impute(
     seeing = _seeing(model)
     seeing.require_data(x)
     _require_whole(seeing.likelihood, x.isnan())
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     mean, error = x.clone(), torch.zeros_like(x)
     drawn, effective = x.repeat(draws, 1, 1), x.new_full((len(x),), float(samples))
     holes = x.isnan().any(-1).nonzero().flatten()  # what is whole needs nothing

@@ -18,7 +18,7 @@ from vaelib.latent import EvidenceEstimate
 from vaelib.nets import evaluation_mode
 from vaelib.posterior import Raw
 from vaelib.vae import Model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["Trust", "refined_q", "trust"]
 
@@ -101,7 +101,7 @@ def refined_q(
         raise BadValue(
             f"refined_q: expected samples and batch_size ≥ 1, got {samples} and {batch_size}"
         )
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     with evaluation_mode(model), torch.no_grad():
         ends = [
             climbed(model, batch, given, model.raw(batch, *given), steps, lr, samples, generator)
@@ -232,7 +232,7 @@ def trust(
     (-2.77, True, False)
     """
     proposal(model, "trust")
-    c = coded(model, c, x, len(x))
+    c = one_hot(model, c, x, len(x))
     x = x[:check] if check > 1 else x[:0]
     if len(x) < 2 or not margin > 0:
         raise BadValue(

@@ -19,7 +19,7 @@ from vaelib.evaluate.grid import grid_log_evidence, has_grid
 from vaelib.evaluate.proposal import Trust, refined_q, trust
 from vaelib.latent import EvidenceEstimate
 from vaelib.vae import DeepLatentModel, Model, require_model
-from vaelib.vae.condition import Condition, coded
+from vaelib.vae.condition import Condition, one_hot
 
 __all__ = ["Evidence", "Report", "Scores", "report"]
 
@@ -261,7 +261,7 @@ def report(
     if not seen:
         raise BadValue(f"report: expected data of which something is seen, got {len(x)} without")
     for name, model in models.items():
-        given = coded(model, c, x, len(x))
+        given = one_hot(model, c, x, len(x))
         bound = elbo(
             model, x, given, samples=elbo_samples, batch_size=batch_size, generator=generator
         )

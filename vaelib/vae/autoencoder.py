@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from vaelib.arguments import require_network
 from vaelib.likelihood import Likelihood
 from vaelib.recipe import rebuildable
-from vaelib.vae.condition import Condition, coded, require_conditions
+from vaelib.vae.condition import Condition, one_hot, require_conditions
 from vaelib.vae.protocol import Model, called, chosen, require_rows
 from vaelib.vae.vae import require_fit
 
@@ -71,12 +71,12 @@ class Autoencoder(Model):
     ) -> Float[Tensor, "batch latent"]:
         """The code of x, a point."""
         require_rows(x, self.pixels)
-        c = coded(self, c, x, len(x))
+        c = one_hot(self, c, x, len(x))
         return cast(Tensor, called(self.encoder, self.likelihood.features(x), c))
 
     def decode(self, z: Float[Tensor, "*batch latent"], c: Condition = None) -> Distribution:
         """p(x | z), given the labels too where there are any."""
-        c = coded(self, c, z, z.shape[-2] if z.ndim > 1 else 1)
+        c = one_hot(self, c, z, z.shape[-2] if z.ndim > 1 else 1)
         return self.likelihood(called(self.decoder, z, c))
 
     def log_likelihood(
@@ -110,5 +110,5 @@ class Autoencoder(Model):
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> Tensor:
         """The loss: minus the mean of log p(x | z) over the batch. It draws nothing."""
-        c = coded(self, c, x, len(x), read=False)
+        c = one_hot(self, c, x, len(x), read=False)
         return -self.decode(self.encode(x, c), c).log_prob(x).mean()

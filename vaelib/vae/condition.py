@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from vaelib.arguments import BadType, BadValue, require_whole, shown
 
-__all__ = ["Condition", "coded", "require_conditions"]
+__all__ = ["Condition", "one_hot", "require_conditions"]
 
 Condition = Tensor | int | None  # what a caller gives: labels, one label for all, or nothing
 
 
-def coded(
+def one_hot(
     model: nn.Module, c: Condition, like: Tensor, rows: int | None = None, *, read: bool = True
 ) -> Tensor | None:
     """The condition as a model's networks take it; what was coded already stays as it is.
@@ -42,7 +42,7 @@ def coded(
     >>> from vaelib.nets import MLPDecoder
     >>> model = nn.Module()
     >>> model.condition = 3
-    >>> coded(model, torch.tensor([0, 2]), torch.zeros(2))
+    >>> one_hot(model, torch.tensor([0, 2]), torch.zeros(2))
     tensor([[1., 0., 0.],
             [0., 0., 1.]])
     """

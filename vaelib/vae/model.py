@@ -14,7 +14,7 @@ from vaelib.latent.evidence import require_pair
 from vaelib.likelihood import Likelihood
 from vaelib.prior import Fixed, Prior, VampPrior
 from vaelib.recipe import rebuildable
-from vaelib.vae.condition import Condition, coded, require_conditions
+from vaelib.vae.condition import Condition, one_hot, require_conditions
 from vaelib.vae.protocol import called, chosen, require_data
 
 
@@ -102,7 +102,7 @@ class DeepLatentModel(nn.Module):
         if self._prior is None:
             return DiagonalNormal(self._zeros, self._zeros)
         # Most priors are the same for every label, and can be asked without one.
-        return self._prior(None if c is None else coded(self, c, self._zeros))
+        return self._prior(None if c is None else one_hot(self, c, self._zeros))
 
     def decode(self, z: Float[Tensor, "*batch latent"], c: Condition = None) -> Distribution:
         """p(x | z, c), a distribution over x: its ``mean`` is not a sample of x.
@@ -169,7 +169,7 @@ class DeepLatentModel(nn.Module):
         cells: int,
     ) -> Float[Tensor, "batch cells"]:
         """Rows of one condition together, so that cells are decoded once for each condition."""
-        c = coded(self, c, self._zeros, len(x))
+        c = one_hot(self, c, self._zeros, len(x))
         if c is None:
             return pairs(x, None)
         found = x.new_empty(len(x), cells)
@@ -184,7 +184,7 @@ class DeepLatentModel(nn.Module):
         self, n: int, c: Condition = None, *, generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "n pixel"], Float[Tensor, "n latent"]]:
         """n pairs (x, z) by ancestral sampling, without a gradient: z from the prior, x given z."""
-        c = coded(self, c, self._zeros, n)
+        c = one_hot(self, c, self._zeros, n)
         if self._prior is None:
             z = self._zeros.new_empty(n, self.latent).normal_(generator=generator)
         else:
@@ -195,7 +195,7 @@ class DeepLatentModel(nn.Module):
         """The decoder's output: all numbers of each pixel, in the precision of z."""
         if z.shape[-1] != self.latent:
             raise BadValue(f"expected z of shape [*batch, {self.latent}], got {tuple(z.shape)}")
-        c = coded(self, c, z, z.shape[-2] if z.ndim > 1 else 1)
+        c = one_hot(self, c, z, z.shape[-2] if z.ndim > 1 else 1)
         raw = cast(Tensor, called(self.decoder, z[..., : self._visible], c))
         size = self.likelihood.width(self.pixels)
         if raw.shape[-1] != size:

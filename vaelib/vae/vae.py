@@ -15,7 +15,7 @@ from vaelib.likelihood import Likelihood
 from vaelib.posterior import Diagonal, Posterior, Raw
 from vaelib.prior import Prior
 from vaelib.recipe import rebuildable
-from vaelib.vae.condition import Condition, coded, require_conditions
+from vaelib.vae.condition import Condition, one_hot, require_conditions
 from vaelib.vae.model import DeepLatentModel
 from vaelib.vae.protocol import Model, called, require_rows
 
@@ -98,7 +98,7 @@ class VAE(DeepLatentModel, Model):
     def raw(self, x: Float[Tensor, "batch pixel"], c: Condition = None) -> Raw:
         """The encoder's outputs, of which `encode` makes q."""
         require_rows(x, self.pixels)
-        c = coded(self, c, x, len(x))
+        c = one_hot(self, c, x, len(x))
         raw = cast(Raw, called(self.encoder, self.likelihood.features(x), c))
         if len(raw) != self.posterior.heads:
             raise BadValue(
@@ -151,7 +151,7 @@ class VAE(DeepLatentModel, Model):
                 labels are missing, or do not exist.
         """
         self.require_data(x)
-        c = coded(self, c, x, len(x))
+        c = one_hot(self, c, x, len(x))
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         return self._terms(x, self.raw(x, c), eps, c, exact=exact)
@@ -229,7 +229,7 @@ class VAE(DeepLatentModel, Model):
         It does not read the values of x and c, which would stop a GPU at each step; `elbo` does.
         A label that does not exist makes it nan.
         """
-        c = coded(self, c, x, len(x), read=False)
+        c = one_hot(self, c, x, len(x), read=False)
         if eps is None:
             eps = self.noise(len(x), generator=generator)
         return -self.objective(x, eps, c).mean()
