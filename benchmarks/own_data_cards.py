@@ -503,7 +503,7 @@ def _of_colour(c: dict[str, Any]) -> dict[str, str]:
     said = {
         "colour": f"After {conv['epochs']} epochs this fully connected network, with "
         f"{mlp['weights'] / 1e6:.0f} million weights, is at {mlp['bits']:.2f}. `--net conv`, with "
-        f"{conv['weights'] / 1e6:.1f} million and half the time, is at {conv['bits']:.2f} by then, "
+        f"{conv['weights'] / 1e6:.1f} million and half the time, is at {conv['bits']:.2f}, "
         f"and with one logistic in place of five at {one['bits']:.2f}.",
         "one": f"{c['limits']['1']:.2f}",
         "five": f"{c['limits']['5']:.2f}",
@@ -512,8 +512,8 @@ def _of_colour(c: dict[str, Any]) -> dict[str, str]:
     if theirs:
         said["pythae"] = (
             f"On the same pictures, epochs, batches and learning rate, pythae 0.1.2 takes "
-            f"{theirs['lines']} lines for our two, and {theirs['processor_seconds']:.0f} seconds of "
-            f"processor where ours takes {mlp['processor_seconds']:.0f}, or "
+            f"{theirs['lines']} lines for our two, and {theirs['processor_seconds']:.0f} seconds "
+            f"of processor where ours takes {mlp['processor_seconds']:.0f}, or "
             f"{conv['processor_seconds']:.0f} with `--net conv`. It has no likelihood of levels: "
             f"its loss is half the squared error plus the KL, a Gaussian of variance 1 on the "
             f"scale of [0, 1]. Give its reconstructions the one width that fits, "
