@@ -465,3 +465,24 @@ def test_python_and_the_command_line_have_one_default():
     begun = prepare(torch.zeros(2000, 64).byte() + 9, None, {}).settings
     for name in ("likelihood", "epochs", "latent", "lr", "hidden", "net", "prior", "batch_size"):
         assert getattr(begun, name) == getattr(chosen, name)
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "warmup", "clip"),
+    [
+        ({}, 1e-3, 2, 100.0),
+        ({"epochs": 4}, 1e-3, 1, 100.0),
+        ({"likelihood": "gaussian"}, 3e-3, 0, None),
+        ({"iwae": 5}, 1e-3, 0, 100.0),  # its loss has no KL to warm up
+        ({"net": "two-layer"}, 1e-3, 0, 100.0),
+        ({"lr": 0.01, "warmup": 0, "clip": None}, 0.01, 0, None),
+    ],
+    ids=str,
+)
+def test_colour_begins_slowly_unless_it_is_told_otherwise(given, rate, warmup, clip):
+    found = settings.found_in(data.Pictures(32, 32, 3)) | {"device": "cpu", "held_out": "a"}
+    chosen = settings.choose({"epochs": 20, **given}, 1800, found)
+    assert (chosen.lr, chosen.warmup, chosen.clip) == (rate, warmup, clip)
+    # And a file gives back what was chosen, None too.
+    again = settings.read(settings.Settings, vars(chosen))
+    assert again == vars(chosen)

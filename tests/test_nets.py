@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from vaelib import nets, recipe
 from vaelib.arguments import BadType, BadValue
@@ -289,3 +290,22 @@ def test_size():
     encoder = nets.ConvEncoder(5, (3, 32, 32), channels=4, width=10)
     stages = (3 * 16 + 1) * 4 + (4 * 16 + 1) * 8 + (8 * 16 + 1) * 16
     assert nets.size(encoder) == stages + (16 * 4 * 4 + 1) * 10 + 2 * (10 + 1) * 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "expected"),
+    [
+        ((1, 28, 28), None, nn.ReLU),  # as recorded runs have it
+        ((3, 32, 32), None, nn.SiLU),
+        ((3, 32, 32), nn.Tanh, nn.Tanh),
+        ((1, 28, 28), nn.Tanh, nn.Tanh),
+    ],
+    ids=str,
+)
+def test_what_stands_between_convolutions(shape, given, expected):
+    for made in (
+        nets.ConvEncoder(2, shape, activation=given),
+        nets.ConvDecoder(2, shape, activation=given),
+    ):
+        kinds = {type(m) for m in made.modules()} & {nn.ReLU, nn.SiLU, nn.Tanh}
+        assert kinds == {expected}

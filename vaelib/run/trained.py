@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vaelib import data, evaluate
@@ -17,6 +17,7 @@ from vaelib.arguments import BadType, BadValue, require_whole
 from vaelib.data import Columns, Kind, Layout, Pictures
 from vaelib.posterior import Posterior
 from vaelib.run import build
+from vaelib.run.effort import affordable, checked, chunks
 from vaelib.run.labels import labels_of, one_label
 from vaelib.run.odd import Usual, usual
 from vaelib.run.score import FEW, Score, score
@@ -28,7 +29,6 @@ __all__ = ["Trained"]
 
 HELD_OUT = "held_out.npz"  # of data that were in memory
 ROWS = 1000  # that go through a network at once
-MOST, FEWEST = 500, 50  # data, and samples of each, for which log p(x) is estimated
 
 
 class Trained:
@@ -427,32 +427,3 @@ def _mask(rows: Tensor, seen: Any) -> Tensor:
     if rows.is_floating_point() and (rows.isnan() & mask).any():
         raise BadValue("impute: a value that is NaN is said to be seen; leave seen out", "seen")
     return mask
-
-
-def affordable(model: Model) -> int:
-    """Of how many data, and by how many samples of each, log p(x) is estimated in a minute or so.
-
-    500 of 500, and on a CPU fewer where a decoder returns more than 784 numbers for a datum, as 50
-    of 50 for the colours of 32 x 32 pixels, which have 17 numbers for each of 3,072 values.
-    """
-    if next(model.parameters()).device.type != "cpu":
-        return MOST
-    width = model.likelihood.width(model.pixels)
-    return max(FEWEST, min(MOST, round(MOST * (784 / width) ** 0.5)))
-
-
-def checked(model: Model) -> int:
-    """On how many data another proposal is tried, for each of which 5,000 gradients are taken."""
-    return max(4, round(100 * (affordable(model) / MOST) ** 2))
-
-
-def chunks(model: Model) -> tuple[int, int]:
-    """Samples of a datum and data at a time: few fit a processor's cache, many fill a GPU."""
-    cpu = next(model.parameters()).device.type == "cpu"
-    most, data_ = (2_000_000, 100) if cpu else (50_000_000, 1000)
-    widths = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
-    widest = max([*widths, model.likelihood.width(model.pixels)])
-    # With fewer rows, reading the weights of the widest layer takes the time.
-    rows = max(40, most // widest)
-    batch_size = min(data_, rows // 10)
-    return rows // batch_size, batch_size

@@ -17,9 +17,9 @@ from vaelib.cli.options import elsewhere, samples
 from vaelib.cli.results import write
 from vaelib.cli.runs import opened
 from vaelib.run import Trained, build, settings
+from vaelib.run.effort import affordable, checked, chunks
 from vaelib.run.option import name, whole
 from vaelib.run.settings import Settings
-from vaelib.run.trained import affordable, checked, chunks
 
 __all__ = ["ABOUT", "MORE", "options", "run"]
 
