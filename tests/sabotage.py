@@ -2119,6 +2119,23 @@ BUGS = [
         unit("exercises"),
         r"Expected:",
     ),
+    Bug(
+        "shapes: a function inside of a function is wrapped anew at each call",
+        "tests/outermost.py",
+        swap("JaxtypingTransformer.generic_visit = generic_visit\n", ""),
+        unit("outermost"),
+        "test_what_is_inside_of_a_function_is_left_alone",
+    ),
+    Bug(
+        "shapes: of a function inside of a function, where nobody checks them",
+        "vaelib/vae/model.py",
+        swap(
+            "def prior(x: Tensor, c: Tensor | None) -> Tensor:",
+            'def prior(x: Float[Tensor, "n pixel"], c: Tensor | None) -> Tensor:',
+        ),
+        unit("outermost"),
+        "test_no_function_inside_of_another",
+    ),
 ]
 
 
