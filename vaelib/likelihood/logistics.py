@@ -29,17 +29,17 @@ class Logistics(Likelihood):
     its pixel, whose means it follows; `vaelib.colour.MixedLogistics` has the formula. The sum is 1
     at all parameters.
 
-    A value's numbers lie side by side: K logits, K means, K log-scales, and channels - 1 slopes. The
-    first mean and the first log-scale are the whole mixture's, and say where it lies and how wide
-    it is; the others move one logistic against it, in units of that width:
+    A value's numbers lie side by side: K logits, K means, K log-scales, and channels - 1 slopes.
+    The first mean and the first log-scale are the whole mixture's, and say where it lies and how
+    wide it is; the others move one logistic against it, in units of that width:
 
     $$\log s = \log \tfrac{3d}4 + b_1, \quad
       m_k = \bar x + d\, a_1 + s\, (o_k + a_k), \quad
       \log s_k = \log s - \log \tfrac{2K + 3}4 + b_k$$
 
-    with $a_1 = b_1 = 0$ in the last two where k = 1, and $o_k$ spread evenly from -2 to 2: at 0 its deviation is d, or nearly. Mean
-    $\bar x$ and deviation d are those of all values of the rows to train on (`measure`), so that at
-    0 the mixture lies over the data. A decoder that sees better where a value is then moves one
+    with $a_1 = b_1 = 0$ in the last two where k = 1, and $o_k$ spread evenly from -2 to 2. Mean
+    $\bar x$ and deviation d are those of all values of the rows to train on (`measure`), so that
+    at 0 the mixture lies over the data. A decoder that sees better where a value is then moves one
     number and not K, each by as much, and its doubt falls by one number too: with K means free of
     one another, a few hundred steps do not get far.
 
