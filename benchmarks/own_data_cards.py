@@ -508,8 +508,8 @@ def _of_colour(c: dict[str, Any]) -> dict[str, str]:
     said = {
         "colour": f"After {conv['epochs']} epochs this fully connected network, with "
         f"{mlp['weights'] / 1e6:.0f} million weights, is at {mlp['bits']:.2f}. `--net conv`, with "
-        f"{conv['weights'] / 1e6:.1f} million and {share:.0%} of the time, is at {conv['bits']:.2f}, "
-        f"and with one logistic in place of five at {one['bits']:.2f}.",
+        f"{conv['weights'] / 1e6:.1f} million and {share:.0%} of the time, is at "
+        f"{conv['bits']:.2f}, and with one logistic in place of five at {one['bits']:.2f}.",
         "one": f"{c['limits']['1']:.2f}",
         "five": f"{c['limits']['5']:.2f}",
     }
