@@ -493,11 +493,11 @@ def test_python_and_the_command_line_have_one_default():
 @pytest.mark.parametrize(
     ("given", "rate", "warmup", "clip"),
     [
-        ({}, 1e-3, 2, 100.0),
-        ({"epochs": 4}, 1e-3, 1, 100.0),
+        ({}, 2e-3, 2, 100.0),
+        ({"epochs": 4}, 2e-3, 1, 100.0),
         ({"likelihood": "gaussian"}, 3e-3, 0, None),
-        ({"iwae": 5}, 1e-3, 0, 100.0),  # its loss has no KL to warm up
-        ({"net": "two-layer"}, 1e-3, 0, 100.0),
+        ({"iwae": 5}, 2e-3, 0, 100.0),  # its loss has no KL to warm up
+        ({"net": "two-layer"}, 2e-3, 0, 100.0),
         ({"lr": 0.01, "warmup": 0, "clip": None}, 0.01, 0, None),
     ],
     ids=str,
