@@ -470,7 +470,7 @@ MEASURE = {
 
 
 def hero(found: dict[str, dict]) -> None:
-    """Four pairs, data above, answer below; colour is not among them while its digits are smudges."""
+    """Four pairs, data above, answer below. Not colour, while its digits are smudges."""
     figure, axes = plt.subplots(2, 4, figsize=(8.4, 4.2))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
