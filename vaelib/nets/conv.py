@@ -8,7 +8,7 @@ picture as of a small one. The decoder goes the same way back.
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -229,7 +229,7 @@ class ConvDecoder(nn.Sequential):
         super().__init__(*_keep_scale(layers, shape))
         if tuple(shape) != _DIGITS:  # raw numbers begin near 0, where a likelihood knows what is
             with torch.no_grad():
-                self[-2].weight.mul_(_NEAR)
+                cast(nn.ConvTranspose2d, self[-2]).weight.mul_(_NEAR)
         self.pixels, self.latent, self.condition = picture.numbers, latent, condition
 
     def forward(
