@@ -70,11 +70,8 @@ def test_after_32_steps_two_processes_are_where_one_is(folder, how):
 
 
 def test_in_single_precision_they_differ_by_what_sums_do(folder):
-    """Adam divides a gradient by its size, so a last digit of a tiny one can move a weight.
-
-    By at most twice the rate in each of the first steps: 1e-3 is what a twentieth of one does.
-    """
-    assert 0 < furthest(folder / "single", folder / "single alone") < 1e-3
+    """Weights of up to 1 after 32 steps; 2e-7 was measured, and test_train_team allows as much."""
+    assert 0 < furthest(folder / "single", folder / "single alone") < 1e-5
 
 
 def test_the_units_of_a_likelihood_are_those_of_the_first_shard_in_every_process(folder):

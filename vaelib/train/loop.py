@@ -23,7 +23,7 @@ from vaelib.train.optimizer import choose
 from vaelib.train.rows import are_rows, fingerprint, require_rows, require_same_kind
 from vaelib.train.run import Epoch, Run
 from vaelib.train.schedule import Schedule, cosine, factors
-from vaelib.train.shards import ShardFeed, Shards, require_alone
+from vaelib.train.shards import ShardFeed, Shards, opened, require_alone
 from vaelib.train.step import Compile, Precision
 from vaelib.train.team import Team
 from vaelib.train.torch_schedulers import resolved, scheduled
@@ -191,7 +191,8 @@ def fit(
     shards = None
     if isinstance(rows, Shards):
         require_alone(labels, condition, generator)
-        shards = rows.open(team, whole("batch_size", 128 if batch_size is None else batch_size, 1))
+        size = whole("batch_size", 128 if batch_size is None else batch_size, 1)
+        shards = opened(rows, team, size)
         rows = shards.sample()
     require_rows(rows, "rows")
     labels = require_labels(labels, rows, condition, "labels")

@@ -90,39 +90,6 @@ class Shards:
         require_whole("Shards", "seed", seed, least=0)
         self.sources, self.seed = sources, int(seed)
 
-    def open(self, team: Team, batch_size: int) -> "Opened":
-        """This process's shards, once all processes agree that together they can be trained on."""
-        count = len(self.sources)
-        if count % team.size:
-            raise BadValue(
-                f"fit: expected a number of shards that {team.size} processes can divide, got "
-                f"{count}: some would have more to do than others. Start as many processes as "
-                f"divide {count}, or cut the data into {team.size * -(-count // team.size)} shards",
-                "rows",
-            )
-        if batch_size % count:
-            below = batch_size // count * count
-            raise BadValue(
-                f"fit: expected a batch_size that {count} shards can divide, so that each gives as "
-                f"many rows, got {batch_size}; take {f'{below} or ' * (below > 0)}{below + count}",
-                "batch_size",
-            )
-        own: dict[int, Any] = {}
-        looks: dict[int, Look] = {}
-        error: Exception | None = None
-        try:
-            for shard in range(team.rank, count, team.size):
-                own[shard] = _opened(self.sources[shard])
-                looks[shard] = Look.at(own[shard], shard)
-        except Exception as failed:  # of any kind: the others would wait for this one for ever
-            error = failed
-        answers = team.gather((error, looks))
-        for its, _ in answers:
-            if its is not None:
-                raise its
-        _require_equal([look for _, some in answers for look in some.items()])
-        return Opened(self.seed, count, own, looks[team.rank], team)
-
 
 class Look(NamedTuple):
     """What all shards have to have in common."""
@@ -221,6 +188,40 @@ class Opened:
         return f"{self.count} shards with seed {self.seed}, {digest}"
 
 
+def opened(shards: Shards, team: Team, batch_size: int) -> Opened:
+    """This process's shards, once all processes agree that together they can be trained on."""
+    count = len(shards.sources)
+    if count % team.size:
+        raise BadValue(
+            f"fit: expected a number of shards that {team.size} processes can divide, got "
+            f"{count}: some would have more to do than others. Start as many processes as "
+            f"divide {count}, or cut the data into {team.size * -(-count // team.size)} shards",
+            "rows",
+        )
+    if batch_size % count:
+        below = batch_size // count * count
+        raise BadValue(
+            f"fit: expected a batch_size that {count} shards can divide, so that each gives as "
+            f"many rows, got {batch_size}; take {f'{below} or ' * (below > 0)}{below + count}",
+            "batch_size",
+        )
+    own: dict[int, Any] = {}
+    looks: dict[int, Look] = {}
+    error: Exception | None = None
+    try:
+        for shard in range(team.rank, count, team.size):
+            own[shard] = _mapped(shards.sources[shard])
+            looks[shard] = Look.at(own[shard], shard)
+    except Exception as failed:  # of any kind: the others would wait for this one for ever
+        error = failed
+    answers = team.gather((error, looks))
+    for its, _ in answers:
+        if its is not None:
+            raise its
+    _require_equal([look for _, some in answers for look in some.items()])
+    return Opened(shards.seed, count, own, looks[team.rank], team)
+
+
 def require_alone(labels: Any, condition: int | None, generator: Any) -> None:
     """Raise if `fit` is asked for what shards do not do."""
     if labels is not None or condition:
@@ -241,7 +242,7 @@ def _is_source(source: Any) -> bool:
     return isinstance(source, str | Path) or are_rows(source)
 
 
-def _opened(source: Any) -> Any:
+def _mapped(source: Any) -> Any:
     """Rows; of a path those of a file, flat, none of which is read."""
     if not isinstance(source, str | Path):
         return source
