@@ -20,6 +20,7 @@ PAGE = BOOK / "at_scale.md"
 IMAGES, BYTES = 10**9, 784
 DISK = 3e9  # bytes a second, read one after another from one good disk
 BLOCK = 4096  # bytes that a system reads at least
+STATE, WEIGHTS = 4 * 4, 10**8  # bytes of a weight, its gradient and two moments
 GPU = 1e14  # operations a second that a GPU may really do
 
 
@@ -58,6 +59,9 @@ def sentences() -> dict[str, str]:
         f"stay on the GPU.",
         "random": f"Picked at random from the disk, a row costs {blocks():.1f} blocks of {BLOCK:,} "
         f"bytes, and a pass {spread / 1e12:.1f} TB: {spread / DISK:.0f} seconds.",
+        "memory": f"It keeps weights, gradients and Adam's two moments on each GPU, at least "
+        f"{STATE} bytes a weight in single precision: {STATE * WEIGHTS / 1e9:.1f} GB for a VAE "
+        f"with {WEIGHTS:,} weights.",
     }
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from chapters import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -18,11 +19,20 @@ PAGE = at_scale.PAGE.read_text()
 def test_each_number_on_paper_is_that_of_the_computation():
     said = at_scale.sentences()
     assert all(sentence in PAGE for sentence in said.values())
-    section = PAGE[PAGE.index("## On paper") : PAGE.index("(at-scale-shards)=")]
-    rest = section
+    rest = PAGE[PAGE.index("## On paper") : PAGE.index("(at-scale-shards)=")]
     for sentence in said.values():
         rest = rest.replace(sentence, "")
     assert not re.search(r"\d", rest)  # no number without its computation
+
+
+def test_adam_keeps_four_numbers_for_each_weight():
+    net = at_scale.model()
+    adam = torch.optim.Adam(net.parameters())
+    net(torch.zeros(2, 784), net.noise(2)).backward()
+    adam.step()
+    kept = [t for p in net.parameters() for t in (p, p.grad, *adam.state[p].values()) if t.ndim]
+    weights = sum(p.numel() for p in net.parameters())
+    assert sum(t.nbytes for t in kept) == at_scale.STATE * weights
 
 
 def test_operations_are_six_for_each_weight_but_two_for_those_that_see_pixels():
