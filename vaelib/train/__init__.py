@@ -2,7 +2,8 @@
 
 `Trainer` takes any loss and any optimizer, and a batch at a time, from `Batches`, a ``DataLoader``
 or anything else. `fit` is the loop around it for the models of `vaelib.vae`: it prepares images,
-measures, stops, and survives a kill; `load` puts the weights of its folder into a model.
+measures, stops, and survives a kill; `load` puts the weights of its folder into a model. `Shards`
+are data of which each of several processes reads its own part.
 
 Chapter: :doc:`/book/train`.
 """
@@ -12,6 +13,7 @@ from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import fit
 from vaelib.train.run import Epoch
 from vaelib.train.schedule import constant, cosine
+from vaelib.train.shards import Shards
 from vaelib.train.team import join
 from vaelib.train.torch_schedulers import scheduled
 from vaelib.train.trainer import Trainer
@@ -20,6 +22,7 @@ __all__ = [
     "Batches",
     "CheckpointError",
     "Epoch",
+    "Shards",
     "Trainer",
     "constant",
     "cosine",

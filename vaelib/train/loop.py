@@ -23,6 +23,7 @@ from vaelib.train.optimizer import choose
 from vaelib.train.rows import are_rows, fingerprint, require_rows, require_same_kind
 from vaelib.train.run import Epoch, Run
 from vaelib.train.schedule import Schedule, cosine, factors
+from vaelib.train.shards import ShardFeed, Shards, opened, require_alone
 from vaelib.train.step import Compile, Precision
 from vaelib.train.team import Team
 from vaelib.train.torch_schedulers import resolved, scheduled
@@ -83,7 +84,8 @@ def fit(
             once as a whole, for its hash.) The same rows train to the same weights in all three.
             Or **any iterable of batches with a length**, a ``DataLoader`` say, whose batches are
             rows or (rows, labels); pictures in them are flattened. It decides on order and size of
-            its batches, and is gone through once an epoch.
+            its batches, and is gone through once an epoch. Or `Shards`, of which each process
+            reads its own.
         labels: one for each row, whole numbers ``[n]``, of a model with a ``condition``; or the
             condition itself, floating point ``[n, k]``.
         epochs: passes over the data, at least 1.
@@ -185,7 +187,13 @@ def fit(
     >>> [epoch.epoch for epoch in history], history[0].loss > history[2].loss
     ([1, 2, 3], True)
     """
-    device, condition = arguments.device_of(model), condition_of(model)
+    device, condition, team = arguments.device_of(model), condition_of(model), Team()
+    shards = None
+    if isinstance(rows, Shards):
+        require_alone(labels, condition, generator)
+        size = whole("batch_size", 128 if batch_size is None else batch_size, 1)
+        shards = opened(rows, team, size)
+        rows = shards.sample()
     require_rows(rows, "rows")
     labels = require_labels(labels, rows, condition, "labels")
     labels_held_out = None
@@ -220,10 +228,12 @@ def fit(
 
     prepare, prepared = preparation(model.likelihood, rows, device, binarization)
     feed = Feed.on(device, model, rows, labels, prepare)
+    if shards is not None:
+        feed = ShardFeed(model, feed.rows, prepare, opened=shards)
     held_out = None
     if validation is not None:
         held_out = Feed.on(device, model, validation, labels_held_out, prepare)
-    batches, team = feed.batches(batch_size, generator), Team()
+    batches = feed.batches(batch_size, generator)
     size = arguments.size_of(batches, team, condition)
     chosen = choose(optimizer, model, lr, device, graph=compile == "cuda-graph")
     schedule = resolved(schedule, lr=lr, epochs=epochs, per_epoch=len(batches))
@@ -237,9 +247,10 @@ def fit(
         batch_size=size,
         generator=generator,
     )
+    trainer.whole = shards is None
     config = {
         "model": checkpoint.describe(model),
-        "rows": fingerprint(rows, folder),
+        "rows": fingerprint(rows, folder) if shards is None else shards.fingerprint(folder),
         "labels": fingerprint(labels, folder),
         "epochs": epochs,
         "batch_size": batch_size if are_rows(rows) else size,

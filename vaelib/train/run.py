@@ -181,6 +181,8 @@ class Run:
             raise checkpoint.incomplete(path, f"{type(error).__name__}: {error}") from error
         self.best, self.history, self.went_on = best, history, went_on
         self.batches.epoch_start, self.batches.position = epoch_start, about["position"]
+        if isinstance(self.batches, Batches):
+            self.batches.epoch = done
         self.seconds, self.best_epoch = about["seconds"], about["best_epoch"]
         self.finished = about["finished"] and not more
         if self.trainer.team.rank == 0:

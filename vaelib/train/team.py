@@ -6,7 +6,7 @@ see the batches that one would see, and the checkpoint of one is a checkpoint of
 """
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -94,6 +94,14 @@ class Team:
             distributed.all_reduce(value)
             value = value / self.size
         return value
+
+    def gather(self, value: T) -> list[T]:
+        """What each process says, the first one's first."""
+        if self.size == 1:
+            return [value]
+        said: list[Any] = [None] * self.size
+        distributed.all_gather_object(said, value)
+        return said
 
     def agree(self, value: T) -> T:
         """What the first process says."""

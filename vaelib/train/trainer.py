@@ -88,6 +88,7 @@ class Trainer:
     """
 
     where = "Trainer"  # who speaks in errors
+    whole = True  # each process is given the whole batch; else its own rows, as many as any other
 
     def __init__(
         self,
@@ -170,7 +171,7 @@ class Trainer:
         if self.prepare is not None:
             batch = self.prepare(*inputs, generator=self.generator)
         batch = [batch] if isinstance(batch, Tensor) else list(batch)
-        share = self.team.share(batch)
+        share = self.team.share(batch) if self.whole else batch
         with autocast(self.precision, self.device):
             loss = self.loss(*share)
         if loss.ndim or loss.dtype not in (torch.float32, torch.float64):
@@ -179,7 +180,9 @@ class Trainer:
                 f"{loss.dtype} of shape {tuple(loss.shape)}; take the mean over the batch, and "
                 f"with precision='bfloat16' turn what networks return back into x.dtype"
             )
-        if self.team.size > 1:  # so that the mean over the team is the mean over the batch
+        if (
+            self.whole and self.team.size > 1
+        ):  # so that the mean over the team is the mean over the batch
             loss = loss * (self.team.size * len(share[0]) / len(batch[0]))
         self.optimizer.zero_grad()
         loss.backward()
