@@ -1548,9 +1548,19 @@ BUGS = [
     Bug(
         "data: test images in the training set",
         "vaelib/data/named.py",
-        swap("return Images(images[:8000]", "return Images(images[:9000]"),
+        swap("test = images.split(sizes)", "test = images[:8500], *images.split(sizes)[1:]"),
         unit("data"),
         "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",
+    ),
+    Bug(
+        "data: what chooses is taken from the test images",
+        "vaelib/data/named.py",
+        swap(
+            "sizes = (_LEARN - validation, validation, len(images) - _LEARN)",
+            "sizes = (_LEARN, validation, len(images) - _LEARN - validation)",
+        ),
+        unit("data"),
+        "test_what_chooses_comes_from_what_learns",
     ),
     Bug(
         "imports: a backward import",

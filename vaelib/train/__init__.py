@@ -3,6 +3,7 @@
 `Trainer` takes any loss and any optimizer, and a batch at a time, from `Batches`, a ``DataLoader``
 or anything else. `fit` is the loop around it for the models of `vaelib.vae`: it prepares images,
 measures, stops, and survives a kill; `load` puts the weights of its folder into a model.
+`range_test` proposes a learning rate.
 
 Chapter: :doc:`/book/train`.
 """
@@ -10,6 +11,7 @@ Chapter: :doc:`/book/train`.
 from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import fit
+from vaelib.train.range_test import RangeTest, range_test
 from vaelib.train.run import Epoch
 from vaelib.train.schedule import constant, cosine
 from vaelib.train.team import join
@@ -20,11 +22,13 @@ __all__ = [
     "Batches",
     "CheckpointError",
     "Epoch",
+    "RangeTest",
     "Trainer",
     "constant",
     "cosine",
     "fit",
     "join",
     "load",
+    "range_test",
     "scheduled",
 ]
