@@ -29,6 +29,7 @@ from chapters import ROOT, chapters
 RESULTS = ROOT / "_build" / "results"
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+WITHOUT_NBVAL = ["-p", "no:nbval"]  # whose import takes seconds: it makes a parser of grammars
 # jaxtyping's import hook switches beartype on for every function of the package.
 TYPED = ["--jaxtyping-packages=vaelib,beartype.beartype"]
 # Chapters that train for minutes run beside the others.
@@ -84,7 +85,8 @@ def pytest(name: str, *arguments: str) -> Result:
 
 
 def unit(paths: list[str]) -> Result:
-    return pytest("unit", *TYPED, "--ignore=tests/browser", "-m", "not soak", *(paths or ["tests"]))
+    options = [*WITHOUT_NBVAL, *TYPED, "--ignore=tests/browser", "-m", "not soak"]
+    return pytest("unit", *options, *(paths or ["tests"]))
 
 
 def nbval(name: str, paths: list[str]) -> Result:
@@ -121,14 +123,16 @@ CHECKS = {
     "unit": unit,
     # vaelib.checks is another module's old name: imported, it is not the file that pytest collects.
     "doctest": lambda _: pytest(
-        "doctest", "--doctest-modules", "--ignore=vaelib/checks.py", "vaelib"
+        *("doctest", *WITHOUT_NBVAL, "--doctest-modules", "--ignore=vaelib/checks.py", "vaelib")
     ),
     **{name: partial(nbval, name) for name in NBVAL},
     "book": lambda _: tool(sys.executable, ".ci/book.py"),
-    "site": lambda paths: pytest("site", "-m", "not soak", *(paths or ["tests/browser"])),
+    "site": lambda paths: pytest(
+        *("site", *WITHOUT_NBVAL, "-m", "not soak", *(paths or ["tests/browser"]))
+    ),
 }
 SOAK = {
-    "soak": lambda _: pytest("soak", *TYPED, "-m", "soak", "tests"),
+    "soak": lambda _: pytest("soak", *WITHOUT_NBVAL, *TYPED, "-m", "soak", "tests"),
     "sabotage": lambda _: tool(sys.executable, "tests/sabotage.py"),
 }
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from vaelib import fit
+from vaelib.colour import MixedLogistics
 from vaelib.data import Dataset, Pictures, examples
 from vaelib.likelihood import Logistics
 
@@ -39,23 +40,18 @@ def best_of(components: int, steps: int = 1000) -> float:
     The best that any model with this likelihood can do, if it knew each clean picture.
     """
     torch.manual_seed(0)
-    family = Logistics(components)
     levels = (100 + torch.arange(8.0)[:, None]) / 255
-    raw = torch.zeros(family.per_pixel)
     pairs = min(components, 4)  # a narrow one between two levels gives each of them half
-    middles = 99.5 + 8 / pairs * (torch.arange(pairs) + 0.5)
-    with torch.no_grad():
-        place = (torch.arange(components) + 0.5) / components
-        raw[:components] = torch.where(torch.arange(components) < pairs, 0.0, -20.0)
-        raw[components : components + pairs] += middles / 255
-        raw[components : 2 * components] -= place
-        raw[2 * components :] += math.log(4 * components / 255) - (3.0 if pairs == 4 else 0.0)
-    raw.requires_grad_()
+    middles = 99.5 + 8 / pairs * (torch.arange(components) + 0.5)
+    logits = torch.where(torch.arange(components) < pairs, 0.0, -20.0)
+    log_scales = torch.full((components,), -math.log(255) - (3.0 if pairs == 4 else 0.0))
+    raw = torch.stack([logits, middles / 255, log_scales]).requires_grad_()
     optimizer = torch.optim.Adam([raw], lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best = math.inf
     for _ in range(steps):
-        loss = -family(raw.expand(8, -1)).log_prob(levels).mean()
+        mixed = MixedLogistics(*raw[:, None], torch.zeros(1, 0))
+        loss = -mixed.log_prob(levels).mean()
         best = min(best, loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -138,7 +138,7 @@ def of_test(table: Tensor, rows: Tensor) -> Tensor:
 def bits(stored: dict[str, Any]) -> None:
     """Bars of bits per dimension, from what was measured of colour."""
     rows = [(r["name"].replace(", as documented", ""), r["bits"]) for r in stored["colour"]["rows"]]
-    figure, ax = plt.subplots(figsize=(7, 2.2))
+    figure, ax = plt.subplots(figsize=(7, 2.8))
     for i, (name, value) in enumerate(rows):
         ax.barh(i, value, color=plots.Q if "logistics" in name else plots.PRIOR, height=0.6)
         ax.text(value - 0.08, i, f"{value:.2f}", ha="right", va="center", color="white")
@@ -353,20 +353,24 @@ def codes(names: dict[str, Any], _: dict) -> dict:
 
 def network(names: dict[str, Any], _: dict) -> dict:
     """A diagram of shapes."""
-    figure, ax = plt.subplots(figsize=(11, 1.1))
+    figure, ax = plt.subplots(figsize=(7, 2.8))  # two lines: a phone shows them as wide as it is
     parts = [
         ("x\n[batch, 784]", plots.DATA), ("Encoder", plots.Q),
         ("loc, logvar\n[batch, 8] each", plots.Q), ("draw z\n[batch, 8]", plots.PRIOR),
         ("decoder", plots.BOUND), ("raw\n[batch, 784]", plots.BOUND),
         ("likelihood\np(x | z)", plots.POSTERIOR),
     ]  # fmt: skip
+    ax.set(xlim=(-0.8, 6.5), ylim=(-1.9, 0.4))
+    before = None
     for i, (word, c) in enumerate(parts):
-        box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": c, "lw": 1.6}
-        ax.text(1.5 * i, 0, word, ha="center", va="center", bbox=box, fontsize=9)
-        if i:
-            arrow = {"arrowstyle": "->", "color": "black"}
-            ax.annotate("", (1.5 * i - 0.62, 0), (1.5 * i - 0.88, 0), arrowprops=arrow)
-    ax.set(xlim=(-0.7, 1.5 * len(parts) - 0.8), ylim=(-0.3, 0.3))
+        x, y = 1.9 * (i % 4), -1.5 * (i // 4)
+        box = {"boxstyle": "round,pad=0.4", "fc": "none", "ec": c, "lw": 1.6}
+        text = ax.text(x, y, word, ha="center", va="center", bbox=box, fontsize=10)
+        if before:
+            arrow = {"arrowstyle": "->", "color": "black", "shrinkA": 2, "shrinkB": 2}
+            ends = {"patchA": before.get_bbox_patch(), "patchB": text.get_bbox_patch()}
+            ax.annotate("", (x, y), before.get_position(), arrowprops=arrow | ends)
+        before = text
     ax.set_axis_off()
     save(figure, "network.svg")
     return {"weights": sum(p.numel() for p in names["model"].parameters())}
@@ -500,11 +504,12 @@ def _of_colour(c: dict[str, Any]) -> dict[str, str]:
     """What is said of colour in bits, once it is measured."""
     rows = {row["name"]: row for row in c["rows"]}
     conv, mlp, one = (rows[f"{n} logistics"] for n in ("conv, 5", "mlp, 5", "conv, 1"))
+    share = conv["processor_seconds"] / mlp["processor_seconds"]
     said = {
         "colour": f"After {conv['epochs']} epochs this fully connected network, with "
         f"{mlp['weights'] / 1e6:.0f} million weights, is at {mlp['bits']:.2f}. `--net conv`, with "
-        f"{conv['weights'] / 1e6:.1f} million and half the time, is at {conv['bits']:.2f}, "
-        f"and with one logistic in place of five at {one['bits']:.2f}.",
+        f"{conv['weights'] / 1e6:.1f} million and {share:.0%} of the time, is at "
+        f"{conv['bits']:.2f}, and with one logistic in place of five at {one['bits']:.2f}.",
         "one": f"{c['limits']['1']:.2f}",
         "five": f"{c['limits']['5']:.2f}",
     }

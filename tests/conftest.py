@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jaxtyping
+import outermost  # noqa: F401 (before vaelib: which of its shapes are checked)
 import pooch
 import pytest
 import torch

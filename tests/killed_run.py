@@ -91,8 +91,18 @@ def same(a: tuple[dict, dict], b: tuple[dict, dict]) -> bool:
     )
 
 
+def wait_for_a_checkpoint(folder: Path, child: int) -> None:
+    """Of its first epoch; or until the child has ended, which is not waited for here."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while not (folder / checkpoint.NAME).exists() and os.waitid(os.P_PID, child, ended) is None:
+        time.sleep(1e-3)
+
+
 def try_to_kill(kills: int, root: Path, moments: random.Random, how: tuple[str, bool]) -> dict:
-    """Kill children at random moments; each run that reaches its end is compared."""
+    """Kill a child after its first checkpoint, and others at random moments.
+
+    Each run that reaches its end is compared.
+    """
     run(root / "first", *how)  # compiles, if asked to, once for all children
     start = time.perf_counter()
     run(root / "alone", *how)
@@ -111,7 +121,10 @@ def try_to_kill(kills: int, root: Path, moments: random.Random, how: tuple[str, 
                 os._exit(1)  # not up to main, which would remove the parent's folder
             os._exit(0)
         if killed < kills:
-            time.sleep(moments.uniform(0, duration))
+            if killed:
+                time.sleep(moments.uniform(0, duration))
+            else:  # the first one when there is something to go on with, however slow it is
+                wait_for_a_checkpoint(folder, child)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):

@@ -115,8 +115,8 @@ def bernoulli_log_likelihood(x, logits):
         for row, l_row in zip(np.asarray(x), np.asarray(logits, float), strict=True):
             terms = []
             for value, logit in zip(row, l_row, strict=True):
-                p = 1 / (1 + mpmath.exp(-mpmath.mpf(logit)))
-                terms.append(mpmath.log(p if value == 1 else 1 - p))
+                odds = mpmath.exp(mpmath.mpf(logit))
+                terms.append(mpmath.log((odds if value == 1 else 1) / (1 + odds)))
             total.append(float(sum(terms)))
     return np.array(total)
 

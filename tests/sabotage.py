@@ -521,6 +521,34 @@ BUGS = [
         "test_bad_data_is_refused",
     ),
     Bug(
+        "run: settings are written before the likelihood has seen the data",
+        "vaelib/run/fit.py",
+        swap("    preparation(new.likelihood, rows.train", "    (new.likelihood, rows.train"),
+        unit("fit_own::test_a_likelihood_that_does_not_take_the_data_leaves_no_folder"),
+        r"assert not ",
+    ),
+    Bug(
+        "likelihood: a binary pixel's tail is forgotten above a logit of 20",
+        "vaelib/likelihood/pictures.py",
+        swap("(1 - x) @ logsigmoid(-raw).mT", "(x - 1) @ torch.nn.functional.softplus(raw).mT"),
+        unit("likelihood::test_bernoulli_of_pairs_forgets_no_tail_in_double_precision"),
+        "Not equal to tolerance",
+    ),
+    Bug(
+        "check_model: a prior that knows the label is asked without one",
+        "vaelib/vae/check.py",
+        swap("return model.prior_given(*given) if given else model.prior", "return model.prior"),
+        unit("check_model::test_what_fits_passes_and_is_as_it_was"),
+        r"posterior: |AttributeError|TypeError",
+    ),
+    Bug(
+        "check_model: a row is compared without the rows beside it, and with itself",
+        "vaelib/vae/check.py",
+        swap("torch.cat(alone, 1)", "found"),
+        unit("check_model::test_each_fault_is_found"),
+        r"Failed.*DID NOT RAISE|does not match",
+    ),
+    Bug(
         "elbo: likelihoods averaged instead of log-likelihoods",
         "vaelib/elbo.py",
         swap("return log_w.mean(0)", "return log_w.exp().mean(0).log()"),
@@ -914,6 +942,20 @@ BUGS = [
         swap("between = log_mean_decay(width) + width.log()", "between = width.log()"),
         unit("likelihood_colour::test_each_level_has_the_probability_of_the_oracle"),
         "test_each_level_has_the_probability_of_the_oracle",
+    ),
+    Bug(
+        "likelihood: a mixture of levels begins in the middle of the range, wherever the data are",
+        "vaelib/likelihood/logistics.py",
+        swap("self.shift.copy_(found.mean[0])", "pass"),
+        unit("likelihood_colour::test_it_starts_where_the_data_are"),
+        "test_it_starts_where_the_data_are",
+    ),
+    Bug(
+        "nets: a new decoder of colour hardly hears z, with the initial weights of torch",
+        "vaelib/nets/conv.py",
+        swap("    gain = 1.0\n", "    return layers\n"),
+        unit("nets::test_a_new_decoder_hears_z_and_a_new_encoder_x_at_every_size"),
+        "test_a_new_decoder_hears_z",
     ),
     Bug(
         "likelihood: a channel follows itself",
@@ -2128,6 +2170,23 @@ BUGS = [
         swap("tensor(0.5000)", "tensor(0.2500)"),
         unit("exercises"),
         r"Expected:",
+    ),
+    Bug(
+        "shapes: a function inside of a function is wrapped anew at each call",
+        "tests/outermost.py",
+        swap("JaxtypingTransformer.generic_visit = generic_visit\n", ""),
+        unit("outermost"),
+        "test_what_is_inside_of_a_function_is_left_alone",
+    ),
+    Bug(
+        "shapes: of a function inside of a function, where nobody checks them",
+        "vaelib/vae/model.py",
+        swap(
+            "def prior(x: Tensor, c: Tensor | None) -> Tensor:",
+            'def prior(x: Float[Tensor, "n pixel"], c: Tensor | None) -> Tensor:',
+        ),
+        unit("outermost"),
+        "test_no_function_inside_of_another",
     ),
 ]
 

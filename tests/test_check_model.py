@@ -1,4 +1,4 @@
-"""check_model: what fits passes, and each of six faults is found by its own sentence."""
+"""check_model: what fits passes, and each of nine faults is found by its own sentence."""
 
 import pytest
 import torch
@@ -14,12 +14,32 @@ from vaelib.prior import Mixture, Prior, VampPrior
 from vaelib.vae import IWAE, VAE, Autoencoder, TwoLayerVAE, check_model
 
 
-def model(kind=VAE, levels=1, **how):
+def model(kind=VAE, levels=1, make=nets.MLPDecoder, **how):
     torch.manual_seed(3)
-    encoder = nets.MLPEncoder(6, 2, hidden=(8,))
+    condition = how.get("condition", 0)
+    encoder = nets.MLPEncoder(6, 2, hidden=(8,), condition=condition)
     if how.get("prior") == "vamp":
         how["prior"] = VampPrior(encoder, 6, 3)
-    return kind(encoder, nets.MLPDecoder(2, 6, levels=levels, hidden=(8,)), **how)
+    decoder = make(2, 6, levels=levels, hidden=(8,), condition=condition)
+    return kind(encoder, decoder, **how)
+
+
+class OneForEachLabel(Prior):
+    """p(z | c), another normal for each label."""
+
+    latent = 2
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.Linear(3, 4)
+
+    def forward(self, c=None) -> Distribution:
+        return DiagonalNormal(*self.heads(c).to(c).chunk(2, -1))
+
+    def sample(self, n, c=None, *, generator=None):
+        p = self(c)
+        eps = p.loc.new_empty(n, 2).normal_(generator=generator)
+        return (p.loc + p.stddev * eps).detach()
 
 
 @pytest.mark.parametrize(
@@ -37,6 +57,16 @@ def model(kind=VAE, levels=1, **how):
             nets.MLPEncoder(3, 2, hidden=(8,)),
             nets.MLPEncoder(2, 3, hidden=(8,)),
             nets.MLPDecoder(3, 6, hidden=(8,)),
+        ),
+        lambda: model(condition=3),
+        lambda: model(IWAE, samples=3, condition=20, prior=Mixture(2, 3)),
+        lambda: model(condition=3, prior=OneForEachLabel(), likelihood=Gaussian()),
+        lambda: TwoLayerVAE(
+            nets.MLPEncoder(6, 3, hidden=(8,), condition=2),
+            nets.MLPEncoder(3, 2, hidden=(8,)),
+            nets.MLPEncoder(2, 3, hidden=(8,), condition=2),
+            nets.MLPDecoder(3, 6, hidden=(8,), condition=2),
+            condition=2,
         ),
     ],
 )  # fmt: skip
@@ -110,6 +140,29 @@ class HalfPrecise(Prior):
         return torch.zeros(n, 2).to(self.one)
 
 
+class OneLabelForAll(nets.MLPDecoder):
+    """The first row's, as a condition is before it is expanded."""
+
+    def forward(self, z, c=None):
+        return super().forward(z, c[:1].expand_as(c))
+
+
+class Deaf(nets.MLPDecoder):
+    def forward(self, z, c=None):
+        return super().forward(z, torch.zeros_like(c))
+
+
+class AlongTheBatch(nets.MLPDecoder):
+    def forward(self, z, c=None):
+        return super().forward(z).log_softmax(0)
+
+
+def deaf():
+    made = model(condition=3, make=Deaf)
+    made.encoder.register_forward_pre_hook(lambda _, given: (given[0], 0 * given[1]))
+    return made
+
+
 class GreyBernoulli(Likelihood):
     """The cross-entropy of grey pixels, taken for a density."""
 
@@ -148,6 +201,18 @@ FAULTS = {
         lambda: model(likelihood=GreyBernoulli()),
         r"likelihood: its density is not that of its samples, or does not integrate to one",
     ),
+    "one label for all rows": (
+        lambda: model(condition=3, make=OneLabelForAll),
+        r"rows: the log-weight of a row is another without the rows beside it",
+    ),
+    "labels that nobody hears": (
+        deaf,
+        r"rows: it was made with condition=3, and with other labels all log-weights are the same",
+    ),
+    "a softmax along the batch": (
+        lambda: model(make=AlongTheBatch),
+        r"rows: the log-weight of a row is another .* along the batch \(dim=0\)",
+    ),
 }
 
 
@@ -157,6 +222,27 @@ def test_each_fault_is_found(fault):
     make, words = FAULTS[fault]
     with pytest.raises(ValueError, match=words):
         check_model(make())
+
+
+@pytest.mark.usefixtures("plain_errors")
+def test_labels_are_those_that_were_given():
+    """A prior whose label 2 is broken is found where a label 2 is given, and by default."""
+
+    class BrokenAtTwo(OneForEachLabel):
+        def forward(self, c=None) -> Distribution:
+            p = super().forward(c)
+            return DiagonalNormal(p.loc + 0 / (c[..., 2:] - 1), p.logvar)
+
+    broken, x = model(condition=3, prior=BrokenAtTwo()), torch.zeros(4, 6)
+    for c in (0, torch.tensor([0, 1, 1, 0])):
+        check_model(broken, x, c)
+    for c in (None, torch.tensor([0, 1, 2, 0])):
+        with pytest.raises(ValueError, match="check_model: VAE does not fit together"):
+            check_model(broken, x, c)
+    with pytest.raises(ValueError, match="expected a label for each of 4 rows, got 3"):
+        check_model(broken, x, torch.tensor([0, 1, 1]))
+    with pytest.raises(TypeError, match="made without a condition"):
+        check_model(model(), x, 1)
 
 
 @pytest.mark.usefixtures("plain_errors")

@@ -216,6 +216,14 @@ def test_what_a_likelihood_says_of_itself_stands_under_the_table(x, monkeypatch)
     assert said.count("Column 3 has reached the floor.") == 1
 
 
+def test_a_grid_that_is_left_out_is_missed(x):
+    text = str(evaluate.report([tiny(0), tiny(1)], x, samples=10, check=5, grid=False))
+    assert "log p(x) on a grid" not in read(text)
+    assert " ".join(text.split()).count("is left out: it would take long") == 1
+    without = str(evaluate.report(tiny(0, latent=3), x, samples=10, check=5, grid=False))
+    assert "on a grid" not in without  # it has none
+
+
 def test_data_of_which_nothing_is_seen_are_refused():
     model = VAE(
         nets.MLPEncoder(12, 2, hidden=(8,)),

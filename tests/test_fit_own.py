@@ -11,7 +11,7 @@ from PIL import Image
 
 import vaelib
 from vaelib import data, nets, train
-from vaelib.arguments import BadValue
+from vaelib.arguments import BadType, BadValue
 from vaelib.likelihood import Likelihood
 from vaelib.run import Score, Trained, settings
 from vaelib.run.fit import prepare
@@ -340,6 +340,20 @@ def test_options_that_do_not_go(given, says):
 # Runs that go on, and runs that begin where another ended
 
 
+@pytest.mark.parametrize(
+    ("rows", "likelihood", "says"),
+    [
+        (torch.arange(120, dtype=torch.uint8).view(30, 4), "poisson", "got pixels"),
+        (torch.rand(30, 4) + 1, "bernoulli", r"expected numbers in \[0, 1\].*got 1"),
+        (-torch.ones(30, 4, dtype=torch.int64), "poisson", "got values|makes values from -1"),
+    ],
+)
+def test_a_likelihood_that_does_not_take_the_data_leaves_no_folder(here, rows, likelihood, says):
+    with pytest.raises((BadValue, BadType), match=says):
+        vaelib.fit(rows, likelihood=likelihood, folder="run", **SMALL)
+    assert not Path("run").exists()
+
+
 def test_a_run_goes_on_in_python(here):
     table = torch.randn(60, 4)
     how = {"hidden": [8], "latent": 2, "progress": False}
@@ -424,6 +438,15 @@ def test_a_folder_of_train_fit_knows_its_rows(here):
         run.evaluate()
 
 
+def test_what_would_take_hours_on_a_grid_is_left_out_and_said(here):
+    """Of pixels all 80,000 cells are products of matrices; each of 300 counts is a density."""
+    counts = np.random.default_rng(0).poisson(3.0, (40, 300))
+    run = vaelib.fit(counts, likelihood="poisson", **SMALL)
+    said = str(run.evaluate(counts, samples=20))
+    assert "the grid's error" not in said
+    assert "exact with so few latent dimensions, is left out" in " ".join(said.split())
+
+
 class Doubled(Likelihood):
     """Of one's own, handed over as a class."""
 
@@ -470,11 +493,11 @@ def test_python_and_the_command_line_have_one_default():
 @pytest.mark.parametrize(
     ("given", "rate", "warmup", "clip"),
     [
-        ({}, 1e-3, 2, 100.0),
-        ({"epochs": 4}, 1e-3, 1, 100.0),
+        ({}, 2e-3, 2, 100.0),
+        ({"epochs": 4}, 2e-3, 1, 100.0),
         ({"likelihood": "gaussian"}, 3e-3, 0, None),
-        ({"iwae": 5}, 1e-3, 0, 100.0),  # its loss has no KL to warm up
-        ({"net": "two-layer"}, 1e-3, 0, 100.0),
+        ({"iwae": 5}, 2e-3, 0, 100.0),  # its loss has no KL to warm up
+        ({"net": "two-layer"}, 2e-3, 0, 100.0),
         ({"lr": 0.01, "warmup": 0, "clip": None}, 0.01, 0, None),
     ],
     ids=str,

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
 SHOTS = ROOT / "_build" / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
+HOST = "127.0.0.1"  # the only one that the browser finds
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -24,9 +25,9 @@ def site():
     if not (SITE / "index.html").exists():
         pytest.fail("the site is not built: make book")
     handler = functools.partial(Quiet, directory=SITE)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer((HOST, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{HOST}:{server.server_port}"
         server.shutdown()
 
 
@@ -39,14 +40,21 @@ def browser():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM),
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+            args=[
+                *("--no-sandbox", "--disable-background-networking", "--disable-component-update"),
+                f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
+            ],
         )
         yield browser
         browser.close()
 
 
 class Visit:
-    """A page, and what it asked for and complained about on its way."""
+    """A page, and what it asked for and complained about on its way.
+
+    Nobody stands between it and the site: a page that is opened again takes from the browser's
+    cache what a reader's would.
+    """
 
     def __init__(self, browser, site, width, scheme):
         self.site = site
@@ -55,22 +63,20 @@ class Visit:
         )
         self.page = self.context.new_page()
         self.foreign, self.failed, self.complaints, self.responses = [], [], [], []
-        self.page.route("**/*", self._route)
+        self.page.on("request", self._look)
         self.page.on("response", lambda r: self.responses.append(r))
         self.page.on("response", lambda r: r.status >= 400 and self.failed.append(r.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
 
-    def _route(self, route):
-        url = route.request.url
-        if url.startswith((self.site, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.foreign.append(url)
-            route.abort()
+    def _look(self, request):
+        if not request.url.startswith((f"{self.site}/", "data:", "blob:")):
+            self.foreign.append(request.url)
 
     def open(self, address, until="networkidle"):
         """Until "domcontentloaded" is quickest; formulas are set only before "networkidle"."""
+        if self.page.url != "about:blank":  # from a section to another of its page is no visit
+            self.page.goto("about:blank")
         self.page.goto(f"{self.site}/{address}", wait_until=until)
         return self.page
 

@@ -107,6 +107,16 @@ def check_formulas(tab):
     assert tab.locator("article .katex-html").evaluate_all(TOO_WIDE) == []
 
 
+def test_whoever_else_is_asked_for_is_seen_and_not_reached(visit):
+    seen = visit()
+    tab = seen.open("book/notation.html", until="domcontentloaded")
+    addresses = ["http://192.0.2.1/", "https://example.org/code.js"]
+    for address in addresses:
+        failed = tab.evaluate("(url) => fetch(url, { mode: 'no-cors' }).catch(String)", address)
+        assert failed == "TypeError: Failed to fetch"
+    assert seen.foreign == addresses
+
+
 # One visit to each page: opening a chapter and setting its formulas is what takes the time. It gets
 # as narrow as a phone there; tests below, and of figures, open pages that are so from the start.
 @pytest.mark.parametrize("page", visited(PAGES))

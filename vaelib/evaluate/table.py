@@ -87,6 +87,7 @@ class Report:
     samples: int
     threshold: float
     alike: bool  # all models have one description: they differ in their weights only
+    left_out: bool = False  # log p(x) on a grid, which could be had
 
     @property
     def bits(self) -> dict[str, float]:
@@ -174,6 +175,11 @@ class Report:
                 f"Neither checked nor refined: L_{self.samples} of {', '.join(unchecked)}, whose q "
                 f"cannot be moved."
             )
+        if self.left_out:
+            notes.append(
+                "log p(x) on a grid, exact with so few latent dimensions, is left out: it would "
+                "take long. vaelib.evaluate.grid_log_evidence(model, x) has it, of a few x."
+            )
         notes += dict.fromkeys(note for s in self.scores.values() for note in s.notes)
         for name, s in self.scores.items():
             if s.trust is None or s.trust.trusted:
@@ -204,6 +210,7 @@ def report(
     elbo_samples: int = 10,
     threshold: float = 0.01,
     refine: bool = False,
+    grid: bool = True,
     at_once: int = 25,
     batch_size: int = 100,
     generator: torch.Generator | None = None,
@@ -225,6 +232,8 @@ def report(
         elbo_samples: samples of z per datum for `elbo`.
         threshold: of `active_units`.
         refine: give L_K from `refined_q` too, where there is one, and let `trust` compare all data.
+        grid: with one or two latent dimensions give log p(x) by `grid_log_evidence` too. Of a
+            likelihood whose pairs of x and z are no product of matrices it may take hours.
         at_once: samples of a datum in memory; see `log_evidence`. An accelerator wants thousands.
         batch_size: data at a time, except on the grid.
         generator: source of all noise, on the data's device.
@@ -257,6 +266,7 @@ def report(
     for model in models.values():
         require_model(model, "report")
     scores: dict[str, Scores] = {}
+    left_out = False
     seen = (~x.isnan()).sum().item() / max(len(x), 1)
     if not seen:
         raise BadValue(f"report: expected data of which something is seen, got {len(x)} without")
@@ -277,6 +287,7 @@ def report(
         )
         encoder = l_k()
         refined = checked = exact = active = upper = None
+        left_out |= not grid and has_grid(model, given)
         if model.posterior is not None:
             units = active_units(
                 model, x, given, threshold=threshold, batch_size=batch_size, generator=generator
@@ -299,7 +310,7 @@ def report(
                 batch_size=batch_size,
                 generator=generator,
             )
-        if has_grid(model, given):
+        if grid and has_grid(model, given):
             exact = grid_log_evidence(cast(DeepLatentModel, model), x, given)
         scores[str(name)] = Scores(
             bound,
@@ -316,7 +327,7 @@ def report(
             tuple(model.likelihood.notes()),
         )
     alike = len({repr(model) for model in models.values()}) == 1
-    return Report(scores, len(x), x.shape[1], seen, samples, threshold, alike)
+    return Report(scores, len(x), x.shape[1], seen, samples, threshold, alike, left_out)
 
 
 def _evidence(estimate: EvidenceEstimate) -> Evidence:

@@ -1,7 +1,7 @@
 """The likelihood of colour: pixels by their level, with an order and a shape between levels."""
 
 import math
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -11,10 +11,13 @@ from vaelib.arguments import BadValue, require_sizes
 from vaelib.colour import MixedLogistics
 from vaelib.data import Kind, Layout, Pictures
 from vaelib.likelihood.family import Likelihood
+from vaelib.likelihood.measured import moments
 from vaelib.likelihood.pictures import Levels
 from vaelib.recipe import rebuildable
 
 __all__ = ["Logistics"]
+
+_LIMIT = 20.0  # of the first log-scale, as in `vaelib.colour`: beyond, no product is finite
 
 
 @rebuildable
@@ -26,8 +29,19 @@ class Logistics(Likelihood):
     its pixel, whose means it follows; `vaelib.colour.MixedLogistics` has the formula. The sum is 1
     at all parameters.
 
-    A value's numbers lie side by side: K logits, K means, K log-scales, and channels - 1 slopes. At
-    0 the K means are spread evenly over the range, with scales that fill it.
+    A value's numbers lie side by side: K logits, K means, K log-scales, and channels - 1 slopes.
+    The first mean and the first log-scale are the whole mixture's, and say where it lies and how
+    wide it is; the others move one logistic against it, in units of that width:
+
+    $$\log s = \log \tfrac{3d}4 + b_1, \quad
+      m_k = \bar x + d\, a_1 + s\, (o_k + a_k), \quad
+      \log s_k = \log s - \log \tfrac{2K + 3}4 + b_k$$
+
+    with $a_1 = b_1 = 0$ in the last two where k = 1, and $o_k$ spread evenly from -2 to 2. Mean
+    $\bar x$ and deviation d are those of all values of the rows to train on (`measure`), so that
+    at 0 the mixture lies over the data. A decoder that sees better where a value is then moves one
+    number and not K, each by as much, and its doubt falls by one number too: with K means free of
+    one another, a few hundred steps do not get far.
 
     Args:
         components: K. One logistic cannot be flatter than a bell; a few can.
@@ -57,6 +71,12 @@ class Logistics(Likelihood):
         self.components, self.channels, self.levels = components, channels, levels
         self.per_pixel = 3 * components + channels - 1
         self.support = Levels(levels)
+        self.shift: Tensor
+        self.deviation: Tensor
+        self.measured: Tensor
+        self.register_buffer("shift", torch.tensor(0.5))  # of all levels equally often
+        self.register_buffer("deviation", torch.tensor(12**-0.5))
+        self.register_buffer("measured", torch.tensor(False))
         self.remedy = (
             f"multiples of 1/{levels - 1} in [0, 1] (vaelib.data.binarize(…, 'none') gives those "
             f"of 1/255)"
@@ -76,15 +96,33 @@ class Logistics(Likelihood):
                 f"{numbers.shape[-2]} values; make it with the channels of the pictures"
             )
         logits, means, log_scales, slopes = numbers.split((k, k, k, self.channels - 1), -1)
-        spread = (torch.arange(k, dtype=raw.dtype, device=raw.device) + 0.5) / k
+        place, first = means[..., :1], log_scales[..., :1].clamp(-_LIMIT, _LIMIT)
+        width = first + (0.75 * self.deviation).log()
+        alone = torch.arange(k, device=raw.device) > 0  # the first has no move of its own
+        even = 4 * (torch.arange(k, dtype=raw.dtype, device=raw.device) + 0.5) / k - 2
+        offsets = even + means.where(alone, 0.0)
         return MixedLogistics(
             logits,
-            means + spread,
-            log_scales - math.log(4 * k),
+            self.shift + self.deviation * place + width.exp() * offsets,
+            width - math.log((2 * k + 3) / 4) + log_scales.where(alone, 0.0),
             slopes,
             channels=self.channels,
             levels=self.levels,
         )
+
+    def measure(self, values: Any) -> None:
+        """Take mean and deviation of all values together from the rows to train on.
+
+        Rows of one value throughout have no deviation: it is then that of half a level.
+        """
+        found = moments(values, 1)
+        self.shift.copy_(found.mean[0])
+        self.deviation.copy_(found.deviation[0].clamp(min=0.5 / (self.levels - 1)))
+        self.measured.fill_(True)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(x - mean) / deviation, for an encoder, whose first layer is made for such numbers."""
+        return (x - self.shift) / self.deviation
 
     def prepare(  # noqa: D102
         self, pixels: Tensor, *, generator: torch.Generator | None = None

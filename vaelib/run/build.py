@@ -43,7 +43,7 @@ def dataset(source: Any, labels: Any = None) -> Dataset:
         named = DATA[source]()
         both = (named.train_labels.long(), named.test_labels.long())
         return Dataset(named.train, named.test, Pictures(28, 28), *both, classes=CLASSES[source])
-    if source == MEMORY:
+    if isinstance(source, str) and source == MEMORY:
         raise BadValue(
             "the run was trained on data that were in memory: nobody can read them again. Name "
             "where they are now by --data, or hand them over in Python",

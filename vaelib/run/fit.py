@@ -20,6 +20,7 @@ from vaelib.run.option import checked, options
 from vaelib.run.settings import MEMORY, Settings
 from vaelib.run.trained import HELD_OUT, Trained
 from vaelib.train import checkpoint
+from vaelib.train.feed import preparation
 from vaelib.train.lock import hold
 from vaelib.train.team import Team
 from vaelib.vae import VAE
@@ -271,6 +272,7 @@ def prepare(
         ours, notes = _settings(given, source, rows, device)
     device, team = training.join(device), Team()
     new = rebuilt(folder, ours, classes) if goes_on and folder else build.model(ours, classes)
+    preparation(new.likelihood, rows.train, torch.device("cpu"), None)  # or it refuses
     if ours.start is not None and not started:
         _begin_with(new, Path(ours.start))
     return Start(

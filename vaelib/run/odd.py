@@ -37,9 +37,9 @@ class Usual(NamedTuple):
 
     >>> ink = torch.linspace(0.1, 0.5, 50)
     >>> curve = usual(ink, -100 * ink)
-    >>> curve(torch.tensor([0.2, 0.0])).round(decimals=2)
-    tensor([-20.,   0.])
-    >>> curve.beyond(torch.tensor([0.2, 0.0]))
+    >>> curve(torch.tensor([0.2, 0.6])).round(decimals=2)
+    tensor([-20., -60.])
+    >>> curve.beyond(torch.tensor([0.2, 0.6]))
     tensor([False,  True])
     """
 

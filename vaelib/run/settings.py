@@ -240,9 +240,9 @@ class Settings:
         64, "data per step, 1 or more", group="training", type=whole(1), metavar="DATA"
     )
     lr: float = option(
-        lambda chosen, _: 1e-3 if chosen["likelihood"] == "logistics" else 3e-3,
+        lambda chosen, _: 2e-3 if chosen["likelihood"] == "logistics" else 3e-3,
         "learning rate of Adam at the first step, above 0; it falls to 0 along half a cosine",
-        says="0.001 with logistics, otherwise 0.003",
+        says="0.002 with logistics, otherwise 0.003",
         group="training",
         type=real(0.0),
         metavar="RATE",

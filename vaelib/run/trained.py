@@ -17,7 +17,7 @@ from vaelib.arguments import BadType, BadValue, require_whole
 from vaelib.data import Columns, Kind, Layout, Pictures
 from vaelib.posterior import Posterior
 from vaelib.run import build
-from vaelib.run.effort import affordable, checked, chunks
+from vaelib.run.effort import affordable, checked, chunks, exact
 from vaelib.run.labels import labels_of, one_label
 from vaelib.run.odd import Usual, usual
 from vaelib.run.score import FEW, Score, score
@@ -325,6 +325,7 @@ class Trained:
             samples=samples or few,
             check=checked(self.model),
             refine=refine,
+            grid=exact(self.model, len(x)),
             at_once=at_once,
             batch_size=batch_size,
             generator=generator,

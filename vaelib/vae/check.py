@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaelib.vae.protocol import require_model
+from vaelib.vae.condition import Condition, one_hot
+from vaelib.vae.protocol import called, require_model
 from vaelib.vae.vae import VAE
 
 __all__ = ["check_model"]
@@ -19,10 +20,13 @@ _SAMPLES = 4000
 # probability 1e-5; and what two computations of one number in double precision may differ by.
 _ERRORS, _SAME = 5.5, 1e-6
 
+Given = tuple[Tensor, ...]  # the code of the labels, of a model with a condition
+
 
 def check_model(
     model: VAE,
     x: Float[Tensor, "n pixel"] | None = None,
+    c: Condition = None,
     *,
     generator: torch.Generator | None = None,
 ) -> None:
@@ -34,6 +38,8 @@ def check_model(
     - Posterior: ``push`` returns the density of what it makes, which is
       $\log N(\varepsilon; 0, I) - \log|\det dz / d\varepsilon|$, and the distribution's own
       ``log_prob`` agrees; a closed KL is the mean of the sampled one.
+    - Rows: the log-weight of a row does not depend on the other rows, nor on their labels; and of a
+      model with a condition it depends on the row's own.
     - Gradient: it is the derivative of the log-weights in every parameter, by differences, and
       reaches all of them.
     - State: tensors are parameters or buffers; all else is left behind by ``to``, ``state_dict``
@@ -46,11 +52,13 @@ def check_model(
         model: with an encoder and a posterior, on the CPU, a dozen latent dimensions at most.
         x: a few data that the likelihood is for; random ones that it is for
             (`~vaelib.likelihood.Likelihood.example`) if None.
+        c: labels, ``int64 [n]``, or one for all, of a model with a condition; all by turns if None.
         generator: source of the randomness, on the CPU.
 
     Raises:
-        TypeError: if it is no model of vaelib.vae.
-        ValueError: if something does not fit; lists all that was found, with what to do.
+        TypeError: if it is no model of vaelib.vae, or c are no labels.
+        ValueError: if something does not fit; lists all that was found, with what to do. If labels
+            do not exist, or are not as many as the data.
 
     >>> from vaelib.nets import MLPDecoder, MLPEncoder
     >>> check_model(VAE(MLPEncoder(16, 2, hidden=(8,)), MLPDecoder(2, 16, hidden=(8,))))
@@ -69,12 +77,16 @@ def check_model(
         x = model.likelihood.example(8, model.pixels, generator=generator)
         if not model.likelihood.support.check(x).all():
             faults.append("likelihood: prepare makes values outside its support")
+    if c is None and model.condition:
+        c = torch.arange(len(x)) % model.condition
+    code = one_hot(model, c, x.float(), len(x))
+    given: Given = () if code is None else (code[:8],)
     x = x[:8].float()
-    faults.extend(_precision(model, x, generator))
-    model, x = model.double(), x.double()
-    for part in (_likelihood, _posterior, _gradient):
+    faults.extend(_precision(model, x, given, generator))
+    model, x, given = model.double(), x.double(), tuple(c.double() for c in given)
+    for part in (_likelihood, _posterior, _rows, _gradient):
         try:
-            faults.extend(part(model, x, generator))
+            faults.extend(part(model, x, given, generator))
         except (RuntimeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
             faults.append(f"{part.__name__.strip('_')}: {type(error).__name__}: {error}")
     if faults:
@@ -104,13 +116,13 @@ def _within(p: Distribution) -> dict[str, Tensor]:
     return found
 
 
-def _precision(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str]:
+def _precision(model: VAE, x: Tensor, given: Given, generator: torch.Generator) -> Iterator[str]:
     eps = model.noise(len(x), generator=generator)
     with torch.no_grad():
-        exactly = model.log_weights(x, eps)
+        exactly = model.log_weights(x, eps, *given)
         with torch.autocast("cpu", torch.bfloat16):
-            terms = model.terms(x, eps, exact=False)
-            q, p = _within(model.encode(x)), _within(model.prior)
+            terms = model.terms(x, eps, *given, exact=False)
+            q, p = _within(model.encode(x, *given)), _within(_prior(model, given))
     names = {"": terms._asdict(), "posterior's ": q, "prior's ": p}
     for whose, tensors in names.items():
         for name, t in tensors.items():
@@ -124,10 +136,16 @@ def _precision(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[st
         yield "precision: with networks in bfloat16 the log-weights are others, by more than 5 %"
 
 
-def _likelihood(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str]:
+def _prior(model: VAE, given: Given) -> Distribution:
+    return model.prior_given(*given) if given else model.prior
+
+
+def _likelihood(model: VAE, x: Tensor, given: Given, generator: torch.Generator) -> Iterator[str]:
     likelihood = model.likelihood
-    _, z = model.sample(4, generator=generator)
-    raw = cast(Tensor, model.decoder(z[:, : cast(int, model.decoder.latent)])).detach()
+    labels = [c[torch.arange(4) % len(c)] for c in given]
+    _, z = model.sample(4, *labels, generator=generator)
+    z = z[:, : cast(int, model.decoder.latent)]
+    raw = cast(Tensor, called(model.decoder, z, labels[0] if labels else None)).detach()
     if likelihood(raw).log_prob(x[:1]).shape != (4,):
         yield (
             "likelihood: log p(x | z) is not one number for each z; wrap the distribution of a "
@@ -155,9 +173,9 @@ def _likelihood(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[s
         )
 
 
-def _posterior(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str]:
+def _posterior(model: VAE, x: Tensor, given: Given, generator: torch.Generator) -> Iterator[str]:
     posterior = model.posterior
-    q, p = model.encode(x), model.prior
+    q, p = model.encode(x, *given), _prior(model, given)
     eps = model.noise(len(x), samples=1, generator=generator)[0].requires_grad_()
     z, log_q = posterior.push(q, eps)
     if log_q.shape != x.shape[:1]:
@@ -198,10 +216,30 @@ def _posterior(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[st
             )
 
 
-def _gradient(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str]:
+@torch.no_grad()
+def _rows(model: VAE, x: Tensor, given: Given, generator: torch.Generator) -> Iterator[str]:
+    eps = model.noise(len(x), samples=2, generator=generator)
+    found = model.log_weights(x, eps, *given)
+    rows = [slice(i, i + 1) for i in range(len(x))]
+    alone = [model.log_weights(x[i], eps[:, i], *(c[i] for c in given)) for i in rows]
+    if not torch.allclose(found, torch.cat(alone, 1), rtol=_SAME, atol=_SAME):
+        yield (
+            "rows: the log-weight of a row is another without the rows beside it; does a network "
+            "work along the batch (dim=0), or take the labels of other rows?"
+        )
+    if model.condition > 1:
+        other = model.log_weights(x, eps, *(c.roll(1, -1) for c in given))
+        if torch.allclose(found, other, rtol=_SAME, atol=_SAME):
+            yield (
+                f"rows: it was made with condition={model.condition}, and with other labels all "
+                f"log-weights are the same; let encoder and decoder use the c that they are given"
+            )
+
+
+def _gradient(model: VAE, x: Tensor, given: Given, generator: torch.Generator) -> Iterator[str]:
     eps = model.noise(len(x), samples=2, generator=generator)
     model.zero_grad()
-    model.log_weights(x, eps).mean().backward()
+    model.log_weights(x, eps, *given).mean().backward()
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue
@@ -210,7 +248,7 @@ def _gradient(model: VAE, x: Tensor, generator: torch.Generator) -> Iterator[str
         with torch.no_grad():
             for sign in (1, -2, 1):
                 p.add_(sign * step)
-                values.append(model.log_weights(x, eps).mean().item())
+                values.append(model.log_weights(x, eps, *given).mean().item())
         expected = (values[0] - values[1]) / 2
         found = 0.0 if p.grad is None else (p.grad * step).sum().item()
         if p.grad is None or (expected == found == 0):

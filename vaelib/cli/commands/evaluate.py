@@ -17,7 +17,7 @@ from vaelib.cli.options import elsewhere, samples
 from vaelib.cli.results import write
 from vaelib.cli.runs import opened
 from vaelib.run import Trained, build, settings
-from vaelib.run.effort import affordable, checked, chunks
+from vaelib.run.effort import affordable, checked, chunks, exact
 from vaelib.run.option import name, whole
 from vaelib.run.settings import Settings
 
@@ -112,6 +112,7 @@ def run(given: dict[str, Any], classes: Sequence[type] = ()) -> None:
         samples=given["samples"],
         check=min(checked(its.model) for its in runs.values()),
         refine="refine" in given,
+        grid=all(exact(its.model, len(x)) for its in runs.values()),
         at_once=at_once,
         batch_size=batch_size,
         generator=generator,
