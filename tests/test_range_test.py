@@ -77,7 +77,9 @@ def test_the_losses_are_those_of_a_loop_by_hand():
     expected = [raw[0], sum(raw[:3]) / 3]
     expected += [sum(raw[t - 2 : t + 3]) / 5 for t in range(2, steps - 2)]
     expected += [sum(raw[-3:]) / 3, raw[-1]]
-    torch.testing.assert_close(found.losses, torch.tensor(expected).double(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        found.losses, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0
+    )
 
 
 def small(**options):
