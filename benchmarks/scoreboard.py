@@ -244,8 +244,7 @@ def go(
     """Make what is not made yet, some at a time, and store each piece when it has ended."""
     start, running = time.monotonic(), {}
     left = [piece for piece in todo if made(record, piece) is None]
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, context) as pool:
+    with workers(options.processes) as pool:
         while left or running:
             late = time.monotonic() - start > 60 * options.minutes
             for piece in [] if late else list(left):
@@ -263,6 +262,14 @@ def go(
                 provenance.write(path, record)
     record["left_out"] = [f"{piece.name}, seed {piece.seed}" for piece in left]
     provenance.write(path, record)
+
+
+def workers(processes: int) -> concurrent.futures.Executor:
+    """Processes of their own; for one at a time, this one."""
+    if processes == 1:
+        return concurrent.futures.ThreadPoolExecutor(1)
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(processes, context)
 
 
 def finish(record: dict, piece: Piece, future: concurrent.futures.Future) -> None:
