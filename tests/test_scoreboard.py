@@ -152,7 +152,7 @@ def test_one_seed_says_nothing(scoreboard):
 
 
 def test_a_run_that_is_cut_goes_on(scoreboard, rows, monkeypatch):
-    """What is stored is not made again, what failed is, and nothing is made before what it needs."""
+    """What is stored is not made again, what failed is, each after what it needs."""
     asked = []
     broken = scoreboard.Piece("convolution", 1)
 
