@@ -72,7 +72,7 @@ def range_test(
 
     * It sees a few hundred steps and not the end of a run. Units that a large rate kills (ReLU) are
       missed later: the loss still falls, and stays high for good.
-    * Another seed finds a minimum that is twice as high, or half.
+    * Another seed finds another minimum, often twice as high or half, once in a while ten times.
     * The rate at which the loss falls *most steeply*, which is often advised, says little of a VAE:
       its first steps learn how dark the pixels are on average, which any rate does.
     * Rates of two models, or of two batch sizes, are each their own; a schedule that begins high
