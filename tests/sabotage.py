@@ -1639,9 +1639,57 @@ BUGS = [
     Bug(
         "data: test images in the training set",
         "vaelib/data/named.py",
-        swap("return Images(images[:8000]", "return Images(images[:9000]"),
+        swap("test = images.split(sizes)", "test = images[:8500], *images.split(sizes)[1:]"),
         unit("data"),
         "test_digits_are_the_bundled_ones|test_no_image_is_in_both_parts",
+    ),
+    Bug(
+        "range test: the model itself is trained",
+        "vaelib/train/range_test.py",
+        swap("model = copy.deepcopy(model)", "model = copy.copy(model)"),
+        unit("range_test"),
+        "test_nothing_is_moved",
+    ),
+    Bug(
+        "range test: a mean over the past, which lags behind",
+        "vaelib/train/range_test.py",
+        swap("raw[number - reach : number + reach + 1]", "raw[number - 2 * reach : number + 1]"),
+        unit("range_test"),
+        "test_the_losses_are_those_of_a_loop_by_hand",
+    ),
+    Bug(
+        "recipe: an old run becomes today's network",
+        "vaelib/recipe.py",
+        swap('getattr(cls, "absent_in_recipes", {}) | arguments', "arguments"),
+        unit("nets::test_an_older_recipe_makes_the_network_that_it_was"),
+        "test_an_older_recipe",
+    ),
+    Bug(
+        "scoreboard: the test images choose",
+        "benchmarks/rows.py",
+        swap(
+            "        validation=images.validation,\n        patience",
+            "        validation=images.test,\n        patience",
+        ),
+        unit("scoreboard"),
+        "test_the_test_images_choose_nothing",
+    ),
+    Bug(
+        "scoreboard: a difference of one seed is a result",
+        "benchmarks/scoreboard.py",
+        swap("    if not freedom:\n        return None\n    if abs", "    if abs"),
+        unit("scoreboard"),
+        "test_one_seed_says_nothing",
+    ),
+    Bug(
+        "data: what chooses is taken from the test images",
+        "vaelib/data/named.py",
+        swap(
+            "sizes = (_LEARN - validation, validation, len(images) - _LEARN)",
+            "sizes = (_LEARN, validation, len(images) - _LEARN - validation)",
+        ),
+        unit("data"),
+        "test_what_chooses_comes_from_what_learns",
     ),
     Bug(
         "imports: a backward import",

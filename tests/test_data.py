@@ -34,6 +34,35 @@ def test_no_image_is_in_both_parts(digits):
     assert not any(row.numpy().tobytes() in train for row in digits.test)
 
 
+def test_what_chooses_comes_from_what_learns(digits):
+    """Three parts of the same images; whatever is set aside, the test is the 2,000 of the file."""
+    assert digits.validation.shape == (0, 784)
+    assert digits.validation_labels.shape == (0,)
+    for n in (1, 1_000, 7_999):
+        parts = data.digits(validation=n)
+        assert len(parts.train) == len(parts.train_labels) == 8_000 - n
+        assert torch.equal(torch.cat([parts.train, parts.validation]), digits.train)
+        labels = torch.cat([parts.train_labels, parts.validation_labels])
+        assert torch.equal(labels, digits.train_labels)
+        assert torch.equal(parts.test, digits.test)
+        assert torch.equal(parts.test_labels, digits.test_labels)
+    assert all(torch.equal(a, b) for a, b in zip(data.digits(0), digits, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("validation", "error", "says"),
+    [
+        (8_000, ValueError, "validation below 8,000, so that something is left.*got 8,000"),
+        (-1, ValueError, "validation ≥ 0, got -1"),
+        (0.1, TypeError, "validation as a whole number ≥ 0, got 0.1"),
+    ],
+)
+@pytest.mark.usefixtures("plain_errors")
+def test_more_than_there_is_cannot_be_set_aside(validation, error, says):
+    with pytest.raises(error, match=says):
+        data.digits(validation=validation)
+
+
 def test_dynamic_binarization_is_exact(generator):
     """P(1) = v / 255 for each of the 256 values, never at 0 and always at 255."""
     n = 40_000

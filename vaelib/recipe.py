@@ -34,7 +34,9 @@ def rebuildable(cls: C) -> C:
 
     A subclass without a constructor of its own is rebuildable too; one with a constructor takes the
     decorator again. Arguments are numbers, strings, True, False, None, lists of these, modules that
-    are rebuildable, and classes of activations.
+    are rebuildable, and classes of activations. An argument that was added later, whose default is
+    not what a recipe without it means, stands with that in the class attribute
+    ``absent_in_recipes``.
 
     >>> @rebuildable
     ... class Scale(nn.Module):
@@ -249,6 +251,7 @@ def _made(value: Any, theirs: dict[str, type], seen: dict[int, Any]) -> Any:
         return seen[value["number"]]
     cls = _class(value["class"], theirs)
     arguments = {k: _made(value["arguments"][k], theirs, seen) for k in sorted(value["arguments"])}
+    arguments = getattr(cls, "absent_in_recipes", {}) | arguments
     made = seen[value["number"]] = cls(**arguments)
     return made
 

@@ -207,7 +207,7 @@ def strangers(n: int = 200, odd: int = 40, *, seed: int = 0) -> Strangers:
     """
     require_whole("strangers", "odd", odd, least=0)
     require_whole("strangers", "n", n, least=max(1, odd))
-    _, _, images, labels = digits()
+    _, _, images, labels, *_ = digits()
     if n > len(images):
         raise BadValue(f"strangers: expected n ≤ {len(images)}, got {n}", "n")
     generator = _generator(seed)
@@ -288,7 +288,7 @@ def _generator(seed: int) -> torch.Generator:
 
 def _digits(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Some of all bundled digits, ``uint8 [n, 28, 28]``, and which they are."""
-    train, train_labels, test, test_labels = digits()
+    train, train_labels, test, test_labels, *_ = digits()
     images, labels = torch.cat([train, test]), torch.cat([train_labels, test_labels])
     require_whole("examples", "n", n, least=1)
     if n > len(images):

@@ -14,36 +14,69 @@ import torch
 from torch import Tensor
 
 from vaelib import files
-from vaelib.arguments import BadValue
+from vaelib.arguments import BadValue, require_whole
 
 __all__ = ["Images", "digits", "fashion_mnist", "mnist"]
 
 _PACKAGE = Path(__file__).parent.parent
+_LEARN = 8_000  # of the bundled digits; the others are the test
 
 
 class Images(NamedTuple):
-    """A data set with its fixed split. Images ``uint8 [n, 784]``, labels ``uint8 [n]``."""
+    """A data set with its fixed split. Images ``uint8 [n, 784]``, labels ``uint8 [n]``.
+
+    ``train`` is what weights learn from, ``validation`` what chooses (a learning rate, when to
+    stop, which of two models), and ``test`` what the chosen one is measured on, once. Where nothing
+    was set aside to choose by, ``validation`` has no rows.
+
+    >>> images, labels = torch.zeros(3, 784, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8)
+    >>> len(Images(images, labels, images, labels).validation)
+    0
+    """
 
     train: Tensor
     train_labels: Tensor
     test: Tensor
     test_labels: Tensor
+    validation: Tensor = torch.empty(0, 784, dtype=torch.uint8)
+    validation_labels: Tensor = torch.empty(0, dtype=torch.uint8)
 
 
-def digits() -> Images:
-    """10,000 MNIST digits that ship with the package: 8,000 to train on, 2,000 held out.
+def digits(validation: int = 0) -> Images:
+    """10,000 MNIST digits that ship with the package: 8,000 to learn from, 2,000 held out.
 
     They are the first 10,000 images of MNIST's *training* set, in an order that was shuffled once;
     none is in MNIST's official test set. MNIST is by Y. LeCun, C. Cortes and C. Burges and stands
     under CC BY-SA 3.0 (see NOTICE).
 
+    Args:
+        validation: how many of the 8,000 to set aside for choices, the last ones of them. The test
+            images are the same 2,000 whatever it is, so numbers on them can be compared; but a
+            model that learned from 7,000 saw less than one that learned from all 8,000.
+
+    Raises:
+        TypeError, ValueError: if it is no whole number from 0 to 7,999.
+
     >>> digits().train.shape, digits().test.shape
     (torch.Size([8000, 784]), torch.Size([2000, 784]))
+    >>> parts = digits(validation=1_000)
+    >>> len(parts.train), len(parts.validation), len(parts.test)
+    (7000, 1000, 2000)
     """
+    require_whole("digits", "validation", validation, least=0)
+    if validation >= _LEARN:
+        raise BadValue(
+            f"digits: expected validation below {_LEARN:,}, so that something is left to learn "
+            f"from, got {validation:,}",
+            "validation",
+        )
     with np.load(_PACKAGE / "digits.npz") as archive:
         images = torch.from_numpy(archive["images"]).flatten(1)
         labels = torch.from_numpy(archive["labels"])
-    return Images(images[:8000], labels[:8000], images[8000:], labels[8000:])
+    sizes = (_LEARN - validation, validation, len(images) - _LEARN)
+    train, chosen_by, test = images.split(sizes)
+    train_labels, its_labels, test_labels = labels.split(sizes)
+    return Images(train, train_labels, test, test_labels, chosen_by, its_labels)
 
 
 _FILES = (
@@ -104,7 +137,7 @@ def fashion_mnist() -> Images:
     >>> clothes.train.shape, clothes.test_labels.bincount()  # doctest: +SKIP
     (torch.Size([60000, 784]),
      tensor([1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]))
-    >>> Images._fields
+    >>> Images._fields[:4]
     ('train', 'train_labels', 'test', 'test_labels')
     """
     return _load(_FASHION_MNIST)

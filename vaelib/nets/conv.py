@@ -25,6 +25,8 @@ _SHORTEST = 8  # a side of a picture: one stage leaves 4
 _ENOUGH = 7  # pixels of the shorter side at which stages end
 _MOST = 4  # times the first stage's channels
 _DIGITS = (1, 28, 28)
+# What a recipe means that does not name an argument which was added later.
+_ABSENT = {"activation": nn.ReLU}
 _NEAR = 0.2  # times the last layer's initial weights
 
 
@@ -41,17 +43,14 @@ class _Stage(NamedTuple):
 
 
 def _activation(shape: Sequence[int], given: Callable[[], nn.Module] | None) -> type | Callable:
-    """What stands between the layers: ReLU in pictures of digits, whose recorded runs have it.
-
-    In colour its zeros spread within a few hundred steps until no unit answers to z.
-    """
+    """What stands between the layers; None is what recipes of an earlier version hold."""
     if given is not None:
         return given
     return nn.ReLU if tuple(shape) == _DIGITS else nn.SiLU
 
 
-def _keep_scale(layers: Sequence[nn.Module], shape: Sequence[int]) -> Sequence[nn.Module]:
-    """Initial weights that keep the size of what passes, in pictures other than those of digits.
+def _keep_scale(layers: Sequence[nn.Module]) -> Sequence[nn.Module]:
+    """Initial weights that keep the size of what passes.
 
     As torch makes them, each layer but the first returns about a third of what it was given, and
     the one picture that is left at a decoder's end hardly depends on z: hundreds of steps are
@@ -59,8 +58,6 @@ def _keep_scale(layers: Sequence[nn.Module], shape: Sequence[int]) -> Sequence[n
     are summed up (of a transposed convolution, which torch counts otherwise, a quarter of its
     window), and gain 1.6 behind a SiLU, which keeps about 1/1.6² of a mean square.
     """
-    if tuple(shape) == _DIGITS:
-        return layers  # whose recorded runs began otherwise
     gain = 1.0
     for layer in layers:
         if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -108,11 +105,13 @@ class ConvEncoder(Heads):
             Under `~vaelib.likelihood.Missing`, which adds a mask, twice the channels.
         channels: of the first stage.
         width: of the hidden layer.
-        heads, spread: see `MLPEncoder`.
+        heads: see `MLPEncoder`.
+        spread: factor on the initial weights of loc, for the reason that `MLPEncoder` says.
         condition: how many numbers c has for a row, 0 for none; the first convolution sees each as
             a channel of its own, which has that value everywhere.
-        activation: a class, of which each place gets an instance; if None, ReLU for the default
-            shape and SiLU for others.
+        activation: a class, of which each place gets an instance. With ReLU units die at rates that
+            SiLU stands. (None, as recipes of an earlier version have it, is ReLU for the default
+            shape and SiLU for others.)
 
     >>> import torch
     >>> encoder = ConvEncoder(16, (3, 32, 32))
@@ -121,17 +120,19 @@ class ConvEncoder(Heads):
     (torch.Size([5, 16]), torch.Size([5, 16]))
     """
 
+    absent_in_recipes = _ABSENT
+
     def __init__(
         self,
         latent: int,
         shape: Sequence[int] = (1, 28, 28),
         *,
-        channels: int = 32,
-        width: int = 256,
+        channels: int = 16,
+        width: int = 128,
         heads: int = 2,
-        spread: float = 1.0,
+        spread: float = 10.0,
         condition: int = 0,
-        activation: Callable[[], nn.Module] | None = None,
+        activation: Callable[[], nn.Module] | None = nn.SiLU,
     ) -> None:
         require_sizes("ConvEncoder", latent=latent, channels=channels, width=width)
         require_condition("ConvEncoder", condition)
@@ -144,7 +145,7 @@ class ConvEncoder(Heads):
             layers += [convolution, act()]
         layers += [nn.Flatten(-3), nn.Linear(stages[-1].numbers, width), act()]
         super().__init__(
-            nn.Sequential(*_keep_scale(layers, shape)),
+            nn.Sequential(*_keep_scale(layers)),
             pixels=picture.numbers,
             width=width,
             latent=latent,
@@ -193,16 +194,18 @@ class ConvDecoder(nn.Sequential):
     torch.Size([5, 6144])
     """
 
+    absent_in_recipes = _ABSENT
+
     def __init__(
         self,
         latent: int,
         shape: Sequence[int] = (1, 28, 28),
         *,
         levels: int = 1,
-        channels: int = 32,
-        width: int = 256,
+        channels: int = 16,
+        width: int = 128,
         condition: int = 0,
-        activation: Callable[[], nn.Module] | None = None,
+        activation: Callable[[], nn.Module] | None = nn.SiLU,
     ) -> None:
         require_sizes("ConvDecoder", latent=latent, levels=levels, channels=channels, width=width)
         require_condition("ConvDecoder", condition)
@@ -226,10 +229,9 @@ class ConvDecoder(nn.Sequential):
                 act(),
             ]
         layers[-1] = nn.Flatten(-3) if levels == 1 else _SideBySide(levels)
-        super().__init__(*_keep_scale(layers, shape))
-        if tuple(shape) != _DIGITS:  # raw numbers begin near 0, where a likelihood knows what is
-            with torch.no_grad():
-                cast(nn.ConvTranspose2d, self[-2]).weight.mul_(_NEAR)
+        super().__init__(*_keep_scale(layers))
+        with torch.no_grad():  # raw numbers begin near 0, where a likelihood knows what is
+            cast(nn.ConvTranspose2d, self[-2]).weight.mul_(_NEAR)
         self.pixels, self.latent, self.condition = picture.numbers, latent, condition
 
     def forward(

@@ -61,6 +61,8 @@ def _conv(s: Sizes) -> tuple[nn.Module, ...]:
         )
     (width,), (height, across, channels) = s.hidden, s.layout
     both: dict[str, Any] = {"width": width, "condition": s.condition}
+    if channels > 1:
+        both["channels"] = 32  # colour has more to say
     given = s.inputs // (height * across)  # with missing values there are masks, too
     return (
         nets.ConvEncoder(s.latent, (given, height, across), heads=s.heads, spread=s.spread, **both),

@@ -3,7 +3,8 @@
 `Trainer` takes any loss and any optimizer, and a batch at a time, from `Batches`, a ``DataLoader``
 or anything else. `fit` is the loop around it for the models of `vaelib.vae`: it prepares images,
 measures, stops, and survives a kill; `load` puts the weights of its folder into a model. `Shards`
-are data of which each of several processes reads its own part.
+are data of which each of several processes reads its own part; `range_test` proposes a learning
+rate.
 
 Chapter: :doc:`/book/train`.
 """
@@ -11,6 +12,7 @@ Chapter: :doc:`/book/train`.
 from vaelib.train.batches import Batches
 from vaelib.train.checkpoint import CheckpointError, load
 from vaelib.train.loop import fit
+from vaelib.train.range_test import RangeTest, range_test
 from vaelib.train.run import Epoch
 from vaelib.train.schedule import constant, cosine
 from vaelib.train.shards import Shards
@@ -22,6 +24,7 @@ __all__ = [
     "Batches",
     "CheckpointError",
     "Epoch",
+    "RangeTest",
     "Shards",
     "Trainer",
     "constant",
@@ -29,5 +32,6 @@ __all__ = [
     "fit",
     "join",
     "load",
+    "range_test",
     "scheduled",
 ]
