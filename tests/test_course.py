@@ -79,7 +79,7 @@ def test_a_chapter_needs_only_what_came_before():
 @pytest.mark.parametrize("chapter", chapters(), ids=CHAPTERS)
 def test_the_opening_links_to_what_the_chapter_needs(chapter):
     """Under "You need", or in a box beside it; and to no other chapter."""
-    opening = [c.source for c in NOTEBOOKS[chapter.name].cells[:3] if c.cell_type == "markdown"]
+    opening = [c.source for c in NOTEBOOKS[chapter.name].cells[:4] if c.cell_type == "markdown"]
     links = re.findall(r"\]\((\w+)[-.\w]*\)", "\n".join(opening))
     assert {*links} & {*CHAPTERS} == {*chapter.needs}
 
