@@ -12,7 +12,6 @@ import argparse
 import base64
 import io
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -132,7 +131,6 @@ def history(name: str, *, until: int = EPOCHS) -> dict:
     pixels, held_out = data.digits().train.split([8_000 - HELD_OUT, HELD_OUT])
     model = network(RUNS[name])
     watch = Watch(model, pixels, held_out, until)
-    start = time.perf_counter()
     train.fit(
         model,
         pixels,
@@ -148,7 +146,6 @@ def history(name: str, *, until: int = EPOCHS) -> dict:
         "seed": SEED,
         "latent": LATENT,
         "weights": sum(p.numel() for p in model.parameters()),
-        "seconds": round(time.perf_counter() - start, 1),
         "history": watch.epochs,
         "sheets": watch.sheets,
     }
@@ -168,7 +165,7 @@ def main() -> None:
         runs.append(history(name, until=options.until))
         for epoch in runs[-1]["history"]:
             print(name, epoch, flush=True)
-        print({key: len(png) for key, png in runs[-1]["sheets"].items()}, runs[-1]["seconds"])
+        print({key: len(png) for key, png in runs[-1]["sheets"].items()})
     if not options.print:
         provenance.write(provenance.RESULTS / "dashboard.json", {**origin, "runs": runs})
 

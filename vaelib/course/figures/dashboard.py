@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from .figure import Figure, Still, script
 __all__ = ["Dashboard"]
 
 Run = dict[str, Any]  # of the record: activation, lr, latent, history, sheets, …
-MARKS = (0, 1, 2, 3, 5, 8, 13, 20, 40)
+MARKS, FEW = (0, 1, 2, 3, 5, 8, 13, 20, 40), (0, 5, 40)  # on a large axis, and on a small one
 WINDOW = 60.0  # nats below the top that a plot shows
 
 
@@ -92,45 +93,64 @@ class Dashboard(Figure):
         run = self.chosen()
         now = next(entry for entry in run["history"] if entry["epoch"] == self.epoch)
         picture = Still(figsize=(9, 6), layout="constrained")
-        top, below = picture.subfigures(2, 1, height_ratios=(2, 1))
+        halves: Any = picture.subfigures(2, 1, height_ratios=(2, 1))
+        top, below = halves
         left, bound = top.subplots(1, 2)
         left.imshow(255 - self.sheet(), cmap="gray", vmin=0, vmax=255)
         left.set_axis_off()
         left.set_title(f"{self.run}, after epoch {self.epoch}")
         terms = {name: round(now["validation"][name], 1) for name in ("elbo", "kl")}
         likelihood = terms["elbo"] + terms["kl"]
-        bound.set_title(f"ELBO {terms['elbo']:.1f} = {likelihood:.1f} − {terms['kl']:.1f}")
+        equation = f"ELBO {terms['elbo']:.1f} = {likelihood:.1f} − {terms['kl']:.1f}"
+        bound.set_title(f"{equation} nats".replace("-", "−"))
         fit, kl, units, norm = below.subplots(1, 4)
-        self._draw(bound, plots.BOUND, _of("validation", "elbo"), _of("train", "elbo"))
-        self._draw(fit, plots.GAP, _of("validation", "log_likelihood"))
+        bounds = self._draw(bound, plots.BOUND, _of("validation", "elbo"), _of("train", "elbo"))
+        fits = self._draw(fit, plots.GAP, _of("validation", "log_likelihood"))
         self._draw(kl, plots.Q, _of("validation", "kl"))
         self._draw(units, plots.POSTERIOR, _of("active_units"))
         self._draw(norm, plots.DATA, _of("gradient_norm"), _of("largest_norm"))
-        for axes, name in ((bound, "ELBO"), (fit, "log p(x | z)")):
-            high = axes.dataLim.y1
-            low = max(axes.dataLim.y0, high - WINDOW)
-            axes.set(ylim=(low - 2, high + 2), ylabel=f"{name} (nats)")
-        norms = [e["gradient_norm"] for e in run["history"] if e["gradient_norm"] is not None]
-        norm.set(ylim=(0, 2 * max(norms)), title="gradient norm")
-        units.set(ylim=(0, run["latent"] + 1), title="active units")
-        kl.set(ylim=(0, None), title="KL (nats)")
+        for axes, seen in ((bound, bounds), (fit, fits)):
+            axes.set_ylim(max(min(seen), max(seen) - WINDOW) - 2, max(seen) + 2)
+        norms = [entry["gradient_norm"] or 1.0 for entry in run["history"]]
+        kl.set_ylim(0, None)
+        units.set_ylim(0, run["latent"] + 1)
+        norm.set_ylim(0, 2 * max(norms))
+        for axes, title in ((fit, "log p(x | z)"), (kl, "KL"), (units, "active units")):
+            axes.set_title(title)
+        norm.set_title("gradient norm")
+        for axes in (bound, fit, kl, units, norm):
+            marks = [mark for mark in (MARKS if axes is bound else FEW) if mark <= self._last()]
+            axes.set_xticks([_place(mark) for mark in marks], [*map(str, marks)])
+            axes.set_xlim(0, _place(self._last()))
         return picture
 
-    def _draw(self, axes: Axes, color: str, *curves: Callable[[Run], float | None]) -> None:
-        """The first of the curves in full, the second dashed, over the doublings of epochs."""
-        history = self.chosen()["history"]
-        last = history[-1]["epoch"]
+    def _last(self) -> int:
+        return self.chosen()["history"][-1]["epoch"]
+
+    def _draw(self, axes: Axes, color: str, *curves: Callable[[Run], float | None]) -> list[float]:
+        """The first of the curves in full, the second dashed; what is covered is left out.
+
+        Returns:
+            Their numbers, of all curves.
+        """
+        history = [e for e in self.chosen()["history"] if not self._hidden(e["epoch"])]
+        numbers: list[float] = []
         for style, of in zip(("-", "--"), curves, strict=False):
-            seen = [e for e in history if not (self.covered and e["epoch"] > self.epoch)]
-            points = [(np.log2(1 + e["epoch"]), of(e)) for e in seen if of(e) is not None]
-            axes.plot(*zip(*points, strict=True), style, color=color)
-        here = np.log2(1 + self.epoch)
-        axes.axvline(here, color=plots.PRIOR, ls=":")
+            points = {_place(e["epoch"]): y for e in history if (y := of(e)) is not None}
+            axes.plot([*points.keys()], [*points.values()], style, color=color)
+            numbers += points.values()
+        axes.axvline(_place(self.epoch), color=plots.PRIOR, ls=":")
         if self.covered:
-            axes.axvspan(here, np.log2(1 + last), color=plots.PRIOR, alpha=0.3)
-        marks = [m for m in MARKS if m <= last]
-        axes.set_xticks([np.log2(1 + m) for m in marks], [*map(str, marks)])
-        axes.set_xlim(0, np.log2(1 + last))
+            axes.axvspan(_place(self.epoch), _place(self._last()), color=plots.PRIOR, alpha=0.3)
+        return numbers
+
+    def _hidden(self, epoch: int) -> bool:
+        return self.covered and epoch > self.epoch
+
+
+def _place(epoch: int) -> float:
+    """Each doubling of a training takes the same room."""
+    return math.log2(1 + epoch)
 
 
 def _of(*keys: str) -> Callable[[Run], float | None]:
