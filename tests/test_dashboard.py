@@ -1,4 +1,4 @@
-"""The recorded history of two trainings: whole, true, and as the figure `Dashboard` shows it."""
+"""The recorded history of three trainings: whole, true, and as the figure `Dashboard` shows it."""
 
 import importlib.util
 import math
@@ -39,7 +39,7 @@ def first(script):
 def test_it_holds_every_epoch_and_says_where_it_comes_from(script, record):
     assert record["command"] == f"python benchmarks/{SCRIPT.name}"
     assert record.keys() >= {"command", "commit", "device", "versions", "date", "machine", "runs"}
-    assert [run["activation"] for run in record["runs"]] == [*script.RUNS]
+    assert [run["name"] for run in record["runs"]] == [*script.RUNS]
     for run in record["runs"]:
         assert [entry["epoch"] for entry in run["history"]] == [*range(script.EPOCHS + 1)]
         assert [*map(int, run["sheets"])] == [*script.SHOWN]
@@ -75,20 +75,26 @@ def test_the_first_epoch_comes_out_again(first, record):
     assert np.abs(untrained[0].astype(int) - untrained[1]).max() <= 17  # a level of the sixteen
 
 
-def test_the_two_runs_differ_by_the_activation_alone(script):
+def test_the_runs_differ_by_what_their_names_say(script):
     """The same weights to begin with, the same pixels, the same rate."""
-    both = [script.network(activation) for activation in script.RUNS.values()]
-    for a, b in zip(*(model.parameters() for model in both), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-    kinds = [{type(part).__name__ for part in model.modules()} for model in both]
-    assert kinds[0] ^ kinds[1] == {"SiLU", "ReLU"}
+    silu, relu, narrow = (script.network(*options) for options in script.RUNS.values())
+    for a, b, c in zip(*(m.parameters() for m in (silu, relu, narrow)), strict=True):
+        assert torch.equal(a, b)
+        # The heads of spread 10 are ten times those of spread 1.
+        assert torch.equal(b, c) or (b.shape == c.shape == (script.LATENT, 128))
+    assert not torch.equal(relu.encoder.loc.weight, narrow.encoder.loc.weight)
+    silu, relu, narrow = (
+        {type(part).__name__ for part in m.modules()} for m in (silu, relu, narrow)
+    )
+    assert silu ^ relu == {"SiLU", "ReLU"}
+    assert relu == narrow
 
 
 def test_the_norm_of_a_step_is_its_gradients(script):
     """By the definition: over all parameters, before the step; its median and largest."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (60, 784), generator=generator, dtype=torch.uint8)
-    model = script.network(torch.nn.SiLU)
+    model = script.network(torch.nn.SiLU, 10.0)
     watch = script.Watch(model, pixels, pixels.float() / 255, until=1)
     seen = []
 
@@ -112,7 +118,7 @@ def test_the_norm_of_a_step_is_its_gradients(script):
 
 def test_watching_changes_nothing(script, first):
     """The same recipe without anybody who looks on ends its first epoch with the same loss."""
-    model = script.network(torch.nn.SiLU)
+    model = script.network(torch.nn.SiLU, 10.0)
     pixels = data.digits().train[: -script.HELD_OUT]
     train.fit(model, pixels, epochs=script.EPOCHS, lr=script.LR, progress=False,
         callbacks=[lambda epoch, _: epoch.epoch == 1])  # fmt: skip
@@ -126,7 +132,7 @@ def test_watching_changes_nothing(script, first):
 def test_a_sheet_is_the_pictures(script):
     """64 pictures row by row, black where a mean is 1, in sixteen levels."""
     means = torch.rand(64, 784, generator=torch.Generator().manual_seed(0))
-    run = {"activation": "SiLU", "sheets": {"8": script.sheet(means)}}
+    run = {"name": "SiLU", "sheets": {"5": script.sheet(means)}}
     ink = Dashboard(runs=[run]).sheet()
     for number in (0, 7, 8, 63):
         row, column = divmod(number, 8)
@@ -136,14 +142,14 @@ def test_a_sheet_is_the_pictures(script):
 
 
 def test_what_is_not_recorded_is_refused_by_name():
-    with pytest.raises(ValueError, match="run to be one of SiLU, ReLU, got 'Tanh'"):
+    with pytest.raises(ValueError, match="run to be one of SiLU, ReLU, ReLU, spread 1, got 'Tanh'"):
         Dashboard(run="Tanh")
     with pytest.raises(ValueError, match=r"epoch to be one of 0, 1, 2.*got 7"):
         Dashboard(epoch=7)
     figure = Dashboard()
     with pytest.raises(ValueError, match="got 41"):
         figure.epoch = 41
-    assert figure.epoch == 8
+    assert figure.epoch == 5
 
 
 def test_a_still_shows_the_present_settings():

@@ -14,8 +14,8 @@ from vaelib import course
 from vaelib.course.figures import Dashboard
 
 RUNS = course.recorded("dashboard")["runs"]
-NAMES = [run["activation"] for run in RUNS]
-HISTORY = {run["activation"]: run["history"] for run in RUNS}
+NAMES = [run["name"] for run in RUNS]
+HISTORY = {run["name"]: run["history"] for run in RUNS}
 STOPS = [*map(int, RUNS[0]["sheets"])]
 END = RUNS[0]["history"][-1]["epoch"]
 
@@ -54,7 +54,7 @@ def test_values_are_the_records(blank):
 # A run that dies, revives and dies for good; and one that never does.
 DYING = """async ([source]) => {
   const page = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-  const found = (units) => page.values({ run: "a", epoch: 0, runs: [{ activation: "a", latent: 2,
+  const found = (units) => page.values({ run: "a", epoch: 0, runs: [{ name: "a", latent: 2,
     history: units.map((active_units, epoch) => ({ epoch, active_units,
       train: { elbo: -1 }, validation: { elbo: -2 } })) }] }).dead;
   return [found([0, 2, 0, 1, 0, 0]), found([0, 2, 2]), found([0, 0])];
@@ -203,4 +203,14 @@ def test_the_answers_are_computed_from_the_record(desk):
         rest = np.nonzero(bounds(name).max() - bounds(name) < 1)[0][0]
         assert f"From epoch {rest} on" in stopping
         for other in NAMES:
-            assert f"ends at {bounds(other)[-1]:.1f}" in pulling
+            behind = max(bounds(one).max() for one in NAMES) - bounds(other).max()
+            text = f"{other} ends at {bounds(other)[-1]:.1f}"
+            text += f", {behind:.1f} nats behind the best run: " if behind else ": "
+            units = [entry["active_units"] for entry in HISTORY[other]]
+            if units[-1]:
+                assert f"{text}{units[-1]} of 16 units are active." in pulling
+            elif max(units):
+                alive = max(epoch for epoch, count in enumerate(units) if count)
+                assert f"{text}from epoch {alive + 1} on no unit is active" in pulling
+            else:
+                assert f"{text}at no epoch a unit is active" in pulling

@@ -1,6 +1,6 @@
 import { append, button, choice, figure, minus, plot, reset } from "./figure.js";
 
-// The history of two trainings, epoch by epoch: what the model draws, and the numbers beside it.
+// The history of a few trainings, epoch by epoch: what the model draws, and the numbers beside it.
 // What is to the right of the chosen epoch can be covered, as it is while a run still goes on.
 
 const LAYOUT = `
@@ -31,7 +31,7 @@ const at = (epoch) => Math.log2(1 + epoch);
 
 /** All that is known of a run at one of its epochs, and what came after. In nats per image. */
 export function values({ run, epoch, runs }) {
-  const { history, latent } = runs.find(({ activation }) => activation === run);
+  const { history, latent } = runs.find(({ name }) => name === run);
   const bound = (entry) => entry.validation.elbo;
   const now = history.find((entry) => entry.epoch === epoch);
   const [last, best] = [history.at(-1), history.reduce((a, b) => (bound(b) > bound(a) ? b : a))];
@@ -53,7 +53,7 @@ export function sums({ elbo, kl }) {
 
 const nats = (v) => minus(v.toFixed(1));
 const rate = (lr) => lr.toExponential().replace("e-", "e−");
-const name = ({ activation, lr }) => `${activation}, learning rate ${rate(lr)}`;
+const label = ({ name, lr }) => `${name}, learning rate ${rate(lr)}`;
 
 function render({ model, el }) {
   const runs = model.get("runs");
@@ -63,7 +63,7 @@ function render({ model, el }) {
   }, draw);
   self.root.classList.add("dashboard");
   append(self.root, "style").textContent = LAYOUT;
-  const chosen = () => runs.find(({ activation }) => activation === self.get("run"));
+  const chosen = () => runs.find(({ name }) => name === self.get("run"));
   const stops = () => Object.keys(chosen().sheets).map(Number).sort((a, b) => a - b);
   const ends = Math.max(...runs.flatMap(({ history }) => history.map(({ epoch }) => epoch)));
 
@@ -76,7 +76,7 @@ function render({ model, el }) {
   const input = append(box, "input", { type: "range", min: 0, max: stops().length - 1, step: 1 });
   const output = append(box, "output");
   input.oninput = () => self.set({ epoch: stops()[Number(input.value)] });
-  choice(self, "run", "run", runs.map((run) => [run.activation, name(run)]));
+  choice(self, "run", "run", runs.map((run) => [run.name, label(run)]));
   const cover = button(self, "", () => self.set({ covered: !self.get("covered") }));
   reset(self, ["run", "epoch", "covered"]);
 
@@ -88,7 +88,7 @@ function render({ model, el }) {
   const verdict = append(self.root, "p", { role: "status", class: "said" });
   const answers = [
     "Cover the curves and slide on from epoch 0: when would you stop? How many nats are lost?",
-    "Switch to ReLU: when do you pull the plug?",
+    "Switch to the other runs: which would you break off, and when?",
   ].map((task) => {
     const fold = append(self.root, "details");
     append(fold, "summary").textContent = task;
@@ -200,7 +200,7 @@ function render({ model, el }) {
     const norms = now.gradient_norm === null ? ""
       : `, gradient norm ${now.gradient_norm.toFixed(0)} (the epoch's median; largest `
         + `${now.largest_norm.toFixed(0)})`;
-    self.say(`After epoch ${now.epoch} of ${ends}, ${name(chosen())}: ELBO `
+    self.say(`After epoch ${now.epoch} of ${ends}, ${label(chosen())}: ELBO `
       + `${sums(now.validation)[0]} nats per held-out image, ${nats(now.train.elbo)} per image that `
       + `it learns from (dashed); ${now.active_units} of ${latent} units active${norms}.`);
     const news = covered ? "What came later is covered: slide on, or stop here and uncover."
@@ -211,14 +211,19 @@ function render({ model, el }) {
 
     const losses = stops().filter((epoch) => epoch > 2).map((epoch) =>
       `${nats(values({ ...state(), epoch }).lost)} after ${epoch}`);
-    answers[0].textContent = `${name(chosen())}: nats lost by who stops there: `
+    answers[0].textContent = `${label(chosen())}: nats lost by who stops there: `
       + `${losses.join(", ")}. From epoch ${settled} on less than ${LITTLE} nat is left to win.`;
+    const top = Math.max(...runs.map(({ history }) =>
+      Math.max(...history.map((entry) => entry.validation.elbo))));
     answers[1].textContent = runs.map((run) => {
-      const of = values({ run: run.activation, epoch: 0, runs });
-      const end = `${name(run)} ends at ${nats(of.last.validation.elbo)}`;
-      if (of.dead === null) return `${end}, with ${of.last.active_units} of ${of.latent} units active.`;
-      return `${end}: from epoch ${of.dead} on no unit is active, and what it drew after epoch `
-        + `${of.settled} it will draw to the end.`;
+      const of = values({ run: run.name, epoch: 1, runs });
+      const ahead = top - of.best.validation.elbo;
+      const behind = ahead > 0 ? `, ${nats(ahead)} nats behind the best run` : "";
+      const alive = `${of.last.active_units} of ${latent} units are active`;
+      const dead = `${of.dead ? `from epoch ${of.dead} on no` : "at no epoch a"} unit is active, `
+        + `and all epochs after the first win ${nats(of.lost)} nats`;
+      return `${run.name} ends at ${nats(of.last.validation.elbo)}${behind}: `
+        + `${of.dead === null ? alive : dead}.`;
     }).join(" ");
   }
 

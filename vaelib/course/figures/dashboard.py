@@ -19,13 +19,13 @@ from .figure import Figure, Still, script
 
 __all__ = ["Dashboard"]
 
-Run = dict[str, Any]  # of the record: activation, lr, latent, history, sheets, …
+Run = dict[str, Any]  # of the record: name, lr, latent, history, sheets, …
 MARKS, FEW = (0, 1, 2, 3, 5, 8, 13, 20, 40), (0, 5, 40)  # on a large axis, and on a small one
 WINDOW = 60.0  # nats below the top that a plot shows
 
 
 class Dashboard(Figure):
-    r"""Two recorded trainings to slide through: what is drawn, the bound with its terms, the units.
+    r"""Three recorded trainings to slide through: what is drawn, the bound with its terms, the units.
 
     $$\mathrm{ELBO} = E_q[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z))$$
 
@@ -35,8 +35,8 @@ class Dashboard(Figure):
     and, dashed, the largest. What is to the right of the chosen epoch can be covered.
 
     Args:
-        run: ``"SiLU"``, chapter *train*'s recipe, or ``"ReLU"``, which differs by its activation
-            alone.
+        run: ``"SiLU"``, chapter *train*'s recipe; ``"ReLU"``, which differs by its activation
+            alone; or ``"ReLU, spread 1"``, whose encoder's heads differ from that one's.
         epoch: one of those with a sheet of pictures: 0, 1, 2, 3, 5, 8, 13, 20 or 40.
         covered: hide what came after that epoch.
 
@@ -52,7 +52,7 @@ class Dashboard(Figure):
     )
 
     run = traitlets.Unicode("SiLU").tag(sync=True)
-    epoch = traitlets.Int(8).tag(sync=True)
+    epoch = traitlets.Int(5).tag(sync=True)
     covered = traitlets.Bool(False).tag(sync=True)
     runs: Any = traitlets.List().tag(sync=True)
 
@@ -62,7 +62,7 @@ class Dashboard(Figure):
 
     @traitlets.validate("run")
     def _known_run(self, proposal: dict[str, Any]) -> str:
-        names = [run["activation"] for run in self.runs]
+        names = [run["name"] for run in self.runs]
         if proposal["value"] not in names:
             raise ValueError(
                 f"Dashboard: expected run to be one of {', '.join(names)}, got "
@@ -82,7 +82,7 @@ class Dashboard(Figure):
 
     def chosen(self) -> Run:
         """The run that is shown."""
-        return next(run for run in self.runs if run["activation"] == self.run)
+        return next(run for run in self.runs if run["name"] == self.run)
 
     def sheet(self) -> UInt8[np.ndarray, "224 224"]:
         """How much ink each pixel of the sheet has, 0 to 255."""
