@@ -2,11 +2,11 @@
 
     python benchmarks/dashboard.py
 
-Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that with heads of spread 1
-for 10, as an encoder has them where nobody says. After each epoch a run is measured on held-out
-digits and on some of those that it learns from; after nine of the epochs 64 points of the prior are
-decoded. Stored in vaelib/course/results/dashboard.json; with --print only
-printed. tests/test_dashboard.py trains the first epoch of it again.
+Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that with the means of q ten
+times closer together at the start (spread 1). After each epoch a run is measured on held-out digits
+and on some of those that it learns from; after nine of the epochs 64 points of the prior are
+decoded. Stored in vaelib/course/results/dashboard.json; with --print only printed.
+tests/test_dashboard.py trains the first epoch of it again.
 """
 
 import argparse
@@ -34,7 +34,7 @@ LR = 6e-3
 SEED = 0
 SIDE = 8  # pictures along a side of a sheet
 LEVELS = 16  # of grey in a sheet
-# By their names: the activation, and the spread of the encoder's heads. All else is the same.
+# By their names: the activation, and the spread of the encoder's means. All else is the same.
 RUNS: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "SiLU": (nn.SiLU, 10.0),
     "ReLU": (nn.ReLU, 10.0),

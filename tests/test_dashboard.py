@@ -76,17 +76,14 @@ def test_the_first_epoch_comes_out_again(first, record):
 
 
 def test_the_runs_differ_by_what_their_names_say(script):
-    """The same weights to begin with, the same pixels, the same rate."""
-    silu, relu, narrow = (script.network(*options) for options in script.RUNS.values())
-    for a, b, c in zip(*(m.parameters() for m in (silu, relu, narrow)), strict=True):
-        assert torch.equal(a, b)
-        # The heads of spread 10 are ten times those of spread 1.
-        assert torch.equal(b, c) or (b.shape == c.shape == (script.LATENT, 128))
-    assert not torch.equal(relu.encoder.loc.weight, narrow.encoder.loc.weight)
-    silu, relu, narrow = (
-        {type(part).__name__ for part in m.modules()} for m in (silu, relu, narrow)
-    )
-    assert silu ^ relu == {"SiLU", "ReLU"}
+    """The same weights to begin with, but for those of q's means; the same layers, but for one."""
+    models = [script.network(*options) for options in script.RUNS.values()]
+    for (name, a), *others in zip(*(model.named_parameters() for model in models), strict=True):
+        factors = (1, 0.1 if name == "encoder.loc.weight" else 1)
+        for factor, (_, b) in zip(factors, others, strict=True):
+            torch.testing.assert_close(b, factor * a)
+    silu, relu, narrow = ({type(part) for part in model.modules()} for model in models)
+    assert silu ^ relu == {torch.nn.SiLU, torch.nn.ReLU}
     assert relu == narrow
 
 

@@ -25,7 +25,7 @@ WINDOW = 60.0  # nats below the top that a plot shows
 
 
 class Dashboard(Figure):
-    r"""Three recorded trainings to slide through: what is drawn, the bound with its terms, the units.
+    r"""Recorded trainings to slide through: what they draw, the bound with its terms, the units.
 
     $$\mathrm{ELBO} = E_q[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z))$$
 
@@ -36,7 +36,7 @@ class Dashboard(Figure):
 
     Args:
         run: ``"SiLU"``, chapter *train*'s recipe; ``"ReLU"``, which differs by its activation
-            alone; or ``"ReLU, spread 1"``, whose encoder's heads differ from that one's.
+            alone; or ``"ReLU, spread 1"``, which begins with means of q ten times closer together.
         epoch: one of those with a sheet of pictures: 0, 1, 2, 3, 5, 8, 13, 20 or 40.
         covered: hide what came after that epoch.
 
