@@ -2,9 +2,9 @@
 
     python benchmarks/dashboard.py
 
-Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that with the means of q ten
-times closer together at the start (spread 1). After each epoch a run is measured on held-out digits
-and on some of those that it learns from; after nine of the epochs 64 points of the prior are
+Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that with the means of q
+ten times closer together at the start (spread 1). After each epoch a run is measured on held-out
+digits and on some of those that it learns from; after nine of the epochs 64 draws of the prior are
 decoded. Stored in vaelib/course/results/dashboard.json; with --print only printed.
 tests/test_dashboard.py trains the first epoch of it again.
 """
