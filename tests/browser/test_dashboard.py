@@ -126,7 +126,7 @@ def test_each_stop_shows_the_records_numbers_and_pictures(desk, name):
             low, high = ticks["0"], ticks["5"]
             place = low + (high - low) * np.log(1 + epoch) / np.log(6)
             assert mark == pytest.approx(place, abs=0.1)
-    assert len(pictures) == len(STOPS)
+    assert len(pictures) == len(set(run["sheets"].values())) > 5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -164,8 +164,8 @@ def test_what_is_covered_is_not_in_the_page(browser):
         mark = plot.locator("path[stroke-dasharray='3 3']").evaluate("p => p.getBBox().x")
         assert max(ends.evaluate_all(ENDS)) == pytest.approx(mark, abs=0.1)
         assert f"after {END}" not in plot.get_attribute("aria-label")
-        veil = plot.locator("rect[fill-opacity='0.3']").bounding_box()
-        assert veil["x"] - plot.bounding_box()["x"] == pytest.approx(mark, abs=1)
+        veil = plot.locator("rect[fill-opacity='0.3']")
+        assert veil.evaluate("r => r.x.baseVal.value") == pytest.approx(mark, abs=0.1)
     assert status.inner_text().startswith("What came later is covered")
     best = f"{bounds('SiLU').max():.1f}"
     assert best not in plain(page.locator(".vf").inner_text())  # the folds are shut

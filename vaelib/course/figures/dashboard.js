@@ -76,7 +76,7 @@ function render({ model, el }) {
   const input = append(box, "input", { type: "range", min: 0, max: stops().length - 1, step: 1 });
   const output = append(box, "output");
   input.oninput = () => self.set({ epoch: stops()[Number(input.value)] });
-  choice(self, "run", "run", runs.map((run) => [run.name, label(run)]));
+  choice(self, "run", "run", runs.map((run) => [run.name, `${run.name}, ${rate(run.lr)}`]));
   const cover = button(self, "", () => self.set({ covered: !self.get("covered") }));
   reset(self, ["run", "epoch", "covered"]);
 
@@ -150,6 +150,8 @@ function render({ model, el }) {
       { of: (e) => e.train.elbo, color: "var(--bound)", thin: true },
       { of: rows("elbo"), color: "var(--bound)" },
     ]);
+    bound.plot.text([span[1], bound.plot.y[0]], "epoch, by doublings",
+      { dx: -6, dy: -8, "text-anchor": "end" });
     heading(fit, `log p(x | z) ${likelihood}`, "var(--gap)");
     lines(fit, { seen, covered }, windowOf(seen, [rows("log_likelihood")]),
       [{ of: rows("log_likelihood"), color: "var(--gap)" }]);
