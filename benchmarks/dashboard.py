@@ -5,8 +5,9 @@
 Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that with the means of q
 ten times closer together at the start (spread 1). After each epoch a run is measured on held-out
 digits and on some of those that it learns from; after nine of the epochs 64 draws of the prior are
-decoded. Stored in vaelib/course/results/dashboard.json; with --print only printed.
-tests/test_dashboard.py trains the first epoch of it again.
+decoded. Stored in vaelib/course/results/dashboard.json as each run ends; with --print only printed.
+Runs that the file has already, of this commit on this machine, are not made again.
+tests/test_dashboard.py trains the first epoch of one again.
 """
 
 import argparse
@@ -157,22 +158,28 @@ def history(name: str, *, until: int = EPOCHS) -> dict:
 
 
 def main() -> None:
-    """All of them, stored with where they come from."""
+    """Each of them, stored with where it comes from."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--print", action="store_true", help="do not store")
+    parser.add_argument("--only", choices=RUNS, action="append", help="one run, or some")
     parser.add_argument("--until", type=int, default=EPOCHS, help="break off after this epoch")
     options = parser.parse_args()
-    origin = provenance.origin("benchmarks/dashboard.py", torch.device("cpu"))
-    runs = []
-    for name in RUNS:
-        runs.append(history(name, until=options.until))
-        for epoch in runs[-1]["history"]:
+    path = None if options.print else provenance.RESULTS / "dashboard.json"
+    fresh = provenance.origin("benchmarks/dashboard.py", torch.device("cpu")) | {"runs": []}
+    for name in options.only or RUNS:
+        if any(run["name"] == name for run in provenance.take_up(path, fresh)["runs"]):
+            continue
+        made = history(name, until=options.until)
+        for epoch in made["history"]:
             print(name, epoch, flush=True)
-        print({key: len(png) for key, png in runs[-1]["sheets"].items()})
-    if not options.print:
-        provenance.write(provenance.RESULTS / "dashboard.json", {**origin, "runs": runs})
+        print({key: len(png) for key, png in made["sheets"].items()}, flush=True)
+        # Taken up now: another process may have stored its own meanwhile.
+        record = provenance.take_up(path, fresh)
+        runs = [*record["runs"], made]
+        record["runs"] = sorted(runs, key=lambda run: [*RUNS].index(run["name"]))
+        provenance.write(path, record)
 
 
 if __name__ == "__main__":
