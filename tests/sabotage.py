@@ -1966,6 +1966,40 @@ BUGS = [
         "test_it_starts_when_asked_and_not_before",
     ),
     Bug(
+        "dashboard: curves that are covered go on behind it",
+        "vaelib/course/figures/dashboard.js",
+        swap(
+            "const points = seen.filter((e) => of(e) !== null);\n      const",
+            "const points = chosen().history.filter((e) => of(e) !== null);\n      const",
+        ),
+        ("site", "--paths", "tests/browser/test_dashboard.py"),
+        "test_what_is_covered_is_not_in_the_page",
+    ),
+    Bug(
+        "dashboard: nats lost against the last epoch, though another was better",
+        "vaelib/course/figures/dashboard.js",
+        swap("lost: bound(best) - bound(now)", "lost: bound(last) - bound(now)"),
+        ("site", "--paths", "tests/browser/test_dashboard.py"),
+        "test_values_are_the_records",
+    ),
+    Bug(
+        "dashboard: the norm of a step is that of its last parameter",
+        "benchmarks/dashboard.py",
+        swap("self.norms.append(torch.stack(parts).norm())", "self.norms.append(parts[-1])"),
+        unit("dashboard::test_the_norm_of_a_step_is_its_gradients"),
+        "test_the_norm_of_a_step",
+    ),
+    Bug(
+        "dashboard: who watches draws from the training's own randomness",
+        "benchmarks/dashboard.py",
+        swap(
+            "_, z = model.sample(SIDE**2, generator=torch.Generator().manual_seed(SEED))",
+            "_, z = model.sample(SIDE**2)",
+        ),
+        unit("dashboard::test_watching_changes_nothing"),
+        "test_watching_changes_nothing",
+    ),
+    Bug(
         "figures: a fetch that failed is never tried again",
         "book/_static/figures.js",
         swap("    model.catch(() => models.delete(name));  // another try may find it\n", ""),

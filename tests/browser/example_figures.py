@@ -7,6 +7,7 @@ import torch
 from vaelib import data, nets
 from vaelib.course.figures import (
     CurvedPosterior,
+    Dashboard,
     DrawDigit,
     ElboGap,
     LatentPlane,
@@ -44,4 +45,5 @@ EXAMPLES = {
     "DrawDigit": lambda: DrawDigit(Network(small_vae()), *held_out()),
     "Retrain": Retrain,
     "Playground": Playground,
+    "Dashboard": Dashboard,
 }

@@ -137,6 +137,28 @@ def test_the_ring_goes_to_the_run_below_the_finger(phone):
     assert complaints == []
 
 
+def test_the_mark_goes_to_the_epoch_below_the_finger(phone):
+    """Epochs with pictures stand at log(1 + epoch), between the axis's 0 and its 40."""
+    page, complaints = phone("Dashboard", epoch=1)
+    mark, plot = page.locator(".vf svg .handle").first, page.locator(".vf .stage svg").first
+    mark.evaluate("e => e.scrollIntoView({ block: 'center' })")
+    ends = plot.locator("text[dy='17']").evaluate_all(
+        "all => all.map((t) => t.getBoundingClientRect()).map((box) => box.x + box.width / 2)"
+    )
+    slider, stops = page.get_by_role("slider", name="epoch"), (0, 1, 2, 3, 5, 8, 13, 20, 40)
+    for across in (60, 150, -40):
+        finish = drag(page, middle(mark), (across, 0))
+        shown = slider.get_attribute("aria-valuetext")
+        places = {
+            epoch: ends[0] + (ends[-1] - ends[0]) * math.log(1 + epoch) / math.log(41)
+            for epoch in stops
+        }
+        nearest = min(stops, key=lambda epoch: abs(places[epoch] - finish[0]))
+        assert shown.startswith(f"epoch {nearest}: ")
+        assert middle(mark)[0] == pytest.approx(places[nearest], abs=1)
+    assert complaints == []
+
+
 def test_a_finger_draws(phone):
     page, complaints = phone("DrawDigit")
     pad = page.locator(".vf canvas[tabindex]")

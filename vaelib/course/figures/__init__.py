@@ -5,6 +5,7 @@ ipywidget: its settings are traits.
 """
 
 from .curved_posterior import CurvedPosterior
+from .dashboard import Dashboard
 from .draw_digit import DrawDigit
 from .elbo_gap import ElboGap
 from .figure import Figure
@@ -18,6 +19,7 @@ from .wet_street import WetStreet
 
 __all__ = [
     "CurvedPosterior",
+    "Dashboard",
     "DrawDigit",
     "ElboGap",
     "Figure",
