@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,9 @@ def quick(scoreboard, tmp_path_factory):
     path = tmp_path_factory.mktemp("scoreboard") / "quick.json"
     threads = torch.get_num_threads()
     try:
-        code = scoreboard.main(["--quick", "--processes", "1", "--out", str(path)])
+        with warnings.catch_warnings():  # so few steps of so small networks meet no best rate
+            warnings.filterwarnings("ignore", message="range_test: the loss was smallest")
+            code = scoreboard.main(["--quick", "--processes", "1", "--out", str(path)])
     finally:
         torch.set_num_threads(threads)
     assert code == 0
