@@ -92,7 +92,7 @@ def test_the_norm_of_a_step_is_its_gradients(script):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (60, 784), generator=generator, dtype=torch.uint8)
     model = script.network(torch.nn.SiLU, 10.0)
-    watch = script.Watch(model, pixels, pixels.float() / 255, until=1)
+    watch = script.Watch(model, pixels, pixels, until=1)
     seen = []
 
     def optimizer(parameters, lr):

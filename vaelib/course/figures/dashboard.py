@@ -138,7 +138,7 @@ class Dashboard(Figure):
         for style, of in zip(("-", "--"), curves, strict=False):
             points = {_place(e["epoch"]): y for e in history if (y := of(e)) is not None}
             axes.plot([*points.keys()], [*points.values()], style, color=color)
-            numbers += points.values()
+            numbers += map(float, points.values())
         axes.axvline(_place(self.epoch), color=plots.PRIOR, ls=":")
         if self.covered:
             axes.axvspan(_place(self.epoch), _place(self._last()), color=plots.PRIOR, alpha=0.3)
