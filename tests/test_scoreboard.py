@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 
 from vaelib import data, train
+from vaelib.course import recorded
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -262,3 +263,47 @@ def test_watching_changes_nothing(rows):
     assert watched["elbo"] == plain["elbo"]
     assert len(watched["norm"]["steps"]) == 1
     assert watched["norm"]["largest"] == watched["norm"]["steps"][0] > 0
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return recorded("scoreboard")
+
+
+def test_the_stored_record_is_whole_and_follows(scoreboard, rows, stored):
+    assert stored["failed"] == {}
+    assert stored["left_out"] == []
+    assert stored["tree_changed"] is False
+    assert stored["rates"].keys() == scoreboard.RATES.keys()
+    assert list(stored["runs"]) == list(rows.RUNS)
+    for name, runs in stored["runs"].items():
+        assert tuple(one["seed"] for one in runs) == rows.RUNS[name].seeds
+    assert {(one["of"], one["with"]) for one in stored["compared"]} == set(scoreboard.COMPARED)
+    follows(stored)
+
+
+def test_the_stored_runs_are_what_rows_says(rows, stored):
+    """Weights, epochs and rates; of a run that has another's seconds, the epochs it counted."""
+    for name, runs in stored["runs"].items():
+        row = rows.RUNS[name]
+        model = rows.build(row.model, seed=0, size=rows.WHOLE, device=torch.device("cpu"))
+        for one in runs:
+            assert one["weights"] == sum(p.numel() for p in model.parameters())
+            assert one["epochs"] == (row.epochs if isinstance(row.epochs, int) else one["epochs"])
+            assert len(one["history"]) == one["epochs"] >= one["best_epoch"]
+            if isinstance(row.rate, rows.Rate):
+                found = stored["rates"][f"{row.rate.model}, batch {row.rate.batch}: rate"]
+                assert one["rate"] == found["rate"]
+
+
+def test_the_same_seconds_are_the_same(rows, stored):
+    """The epochs of a run that has another's seconds are planned by two of its own.
+
+    A plan is a whole number of epochs; and processors are shared, so a quarter may be lost or won.
+    """
+    for name, runs in stored["runs"].items():
+        other = rows.RUNS[name].epochs
+        if isinstance(other, str):
+            mean = np.mean([one["seconds"] for one in stored["runs"][other]])
+            for one in runs:
+                assert 0.75 < one["seconds"] / mean < 1.33, (name, one["seed"])

@@ -29,14 +29,18 @@ def recorded(name: str) -> dict:
             ``benchmarks/playground.py``.
             ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
             recorded there; by ``benchmarks/runs.py``. ``"clinic"``, a healthy VAE and eight with
-            one fault each; by ``benchmarks/clinic.py``. ``"dashboard"``, the history of two
+            one fault each; by ``benchmarks/clinic.py``. ``"dashboard"``, the history of three
             trainings that `vaelib.course.figures.Dashboard` shows; by ``benchmarks/dashboard.py``.
+            ``"scoreboard"``, what each change of a VAE is worth, in nats and in seconds; by
+            ``benchmarks/scoreboard.py``.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
         ``versions`` and ``date``. These have ``points``, whose ``means``, if there are any,
         are pictures ``[n, 784]`` in [0, 1]. ``"dashboard"`` has ``runs``, each with its ``history``
-        and, by epoch, ``sheets``. The others have ``machine`` and, as far as they were
+        and, by epoch, ``sheets``. ``"scoreboard"`` has ``rates`` (range tests), ``runs`` (of each
+        row one for each seed), their ``table``, the ``deviation`` of one seed, and what was
+        ``compared``. The others have ``machine`` and, as far as they were
         run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
         ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
         ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
