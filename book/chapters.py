@@ -98,7 +98,7 @@ def _read(path: Path) -> Chapter:
         )
     opening = "".join(
         f"{''.join(cell['source'])}\n\n"
-        for cell in notebook["cells"][:3]  # title and claim, the first picture, what to expect
+        for cell in notebook["cells"][:4]  # title, imports, the first picture, what to expect
         if cell["cell_type"] == "markdown"
     )
     return Chapter(
