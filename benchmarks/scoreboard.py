@@ -1,14 +1,14 @@
 """The scoreboard of chapter `train`: what each change of a VAE is worth, in nats and in seconds.
 
-    python benchmarks/scoreboard.py                    all of it, an hour on two cores
+    python benchmarks/scoreboard.py                    all of it, some 90 min on two cores
     python benchmarks/scoreboard.py --parts rates rows     a part, and what it needs
     python benchmarks/scoreboard.py --minutes 20       begin nothing after 20 minutes
     python benchmarks/scoreboard.py --quick            does it run?
 
-`rows.py` says what there is and how it is measured. The parts: rates (range tests, and two short
-runs each), rows, equal (the same seconds), activation, box (what looked promising), prior (what the
-chapter once said of one), weights (their mean, the gradients' norms, a clip), start (bad ones),
-long (three times as long). Models train on one thread each, two of them at a time.
+`rows.py` says what there is and how it is measured. The parts: rates (range tests, and three
+short runs each), rows, equal (the same seconds), activation, box (what looked promising), prior
+(what the chapter once said of one), weights (their mean, the gradients' norms, a clip), start (bad
+ones), long (three times as long). Models train on one thread each, two of them at a time.
 
 It is stored in vaelib/course/results/scoreboard.json after each piece. So a run that is cut leaves
 what it has made, and the same command goes on from there. --quick stores nothing without --out.
@@ -176,9 +176,10 @@ def values(runs: list[dict], measure: str) -> list[float]:
 def summary(runs: list[dict]) -> dict:
     """The means over seeds, and the deviation of one seed where there are several."""
     found: dict[str, Any] = {"seeds": [one["seed"] for one in runs], "weights": runs[0]["weights"]}
-    for name in (*MEASURES, "epochs", "best_epoch"):
+    measured = [name for name in MEASURES if name in runs[0]]
+    for name in (*measured, "epochs", "best_epoch"):
         found[name] = round(statistics.mean(values(runs, name)), 2)
-    for name in MEASURES:
+    for name in measured:
         if len(runs) > 1:
             found[f"{name}_deviation"] = round(statistics.stdev(values(runs, name)), 2)
     return found
@@ -186,7 +187,9 @@ def summary(runs: list[dict]) -> dict:
 
 def pooled(runs: dict[str, list[dict]], measure: str) -> dict:
     """The standard deviation of one seed, over all runs that have several, each around its mean."""
-    several = [values(some, measure) for some in runs.values() if len(some) > 1]
+    several = [
+        values(some, measure) for some in runs.values() if len(some) > 1 and measure in some[0]
+    ]
     freedom = sum(len(some) - 1 for some in several)
     if not freedom:
         return {"of_one_seed": None, "freedom": 0}
@@ -203,11 +206,13 @@ def compare(runs: dict[str, list[dict]], of: str, other: str) -> dict:
     all runs with several (`pooled`), with its degrees of freedom.
 
     Returns:
-        For each measure ``difference``, ``error`` (the square root) and ``verdict``: "more",
-        "less", or "within the seeds' deviation"; None where no run has a second seed.
+        For each measure that both have ``difference``, ``error`` (the square root) and ``verdict``:
+        "more", "less", or "within the seeds' deviation"; None where no run has a second seed.
     """
     found = {}
     for measure in MEASURES:
+        if measure not in runs[of][0] or measure not in runs[other][0]:
+            continue
         a, b = values(runs[of], measure), values(runs[other], measure)
         difference = statistics.mean(a) - statistics.mean(b)
         if min(len(a), len(b)) > 1:
