@@ -36,7 +36,7 @@ class Dashboard(Figure):
 
     Args:
         run: ``"SiLU"``, chapter *train*'s recipe; ``"ReLU"``, which differs by its activation
-            alone; or ``"ReLU, spread 1"``, which begins with means of q ten times closer together.
+            alone; or ``"ReLU, faster"``, at the rate that a range test proposes for such a network.
         epoch: one of those with a sheet of pictures: 0, 1, 2, 3, 5, 8, 13, 20 or 40.
         covered: hide what came after that epoch.
 
