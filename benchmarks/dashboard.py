@@ -3,9 +3,9 @@
     python benchmarks/dashboard.py
 
 Chapter `train`'s recipe for a full VAE; the same with ReLU for SiLU; and that at the rate that a
-range test proposes for convolutions with ReLU. After each epoch a run is measured on held-out digits
-and on some of those that it learns from; after nine of the epochs 64 draws of the prior are decoded.
-Stored in vaelib/course/results/dashboard.json as each run ends; with --print only printed.
+range test proposes for convolutions with ReLU. After each epoch a run is measured on held-out
+digits and on some of those that it learns from; after nine of the epochs 64 draws of the prior are
+decoded. Stored in vaelib/course/results/dashboard.json as each run ends; with --print only printed.
 Runs that the file has already, of this commit on this machine, are not made again.
 tests/test_dashboard.py trains the first epoch of one again.
 """
