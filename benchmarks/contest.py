@@ -165,15 +165,22 @@ def race(
     *,
     rounds: int,
     device: torch.device,
+    seconds: float = math.inf,
 ) -> Result:
     """Let all train in turn, ``rounds`` times and one time more before, which does not count.
 
     A contender that the machine or the installation cannot run says so there, and is left out.
+    After the first round that counts, none begins that would end later than ``seconds``, if it
+    takes as long as the one before.
     """
     result = Result({}, {})
     models = {c.name: build(seed=0).to(device) for c in contenders}
     running = list(contenders)
+    start = began = time.perf_counter()
     for number in range(rounds + 1):
+        before, began = began, time.perf_counter()
+        if number > 1 and began - start + (began - before) > seconds:
+            break
         turn = number % len(running)
         for contender in running[turn:] + running[:turn]:
             note(f"round {number} of {rounds}: {contender.name}")
