@@ -20,7 +20,7 @@ from budget import Cost, Piece
 from vaelib import data, evaluate
 
 SEED = 0
-# Passes of a trial; the first compiles, so it does not count. Of rows hundredths of seconds are kept.
+# Passes of a trial; the first compiles, so it does not count. Rows round seconds to hundredths.
 ROW_TRIED, TRIED = 12, 3
 # Those that `fit` trains, for a number of epochs and not for another's seconds.
 ROWS = [
