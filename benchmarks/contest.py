@@ -196,8 +196,8 @@ def race(
                 result.reasons[contender.name] = f"{type(error).__name__}: {error}"
                 continue
             if number > 0:
-                seconds = watch.laps[1] * EPOCH / len(pixels)
-                result.seconds.setdefault(contender.name, []).append(seconds)
+                its = watch.laps[1] * EPOCH / len(pixels)
+                result.seconds.setdefault(contender.name, []).append(its)
         running = [c for c in running if c.name not in result.reasons]
     note("")
     return result

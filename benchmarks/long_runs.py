@@ -20,8 +20,7 @@ from budget import Cost, Piece
 from vaelib import data, evaluate
 
 SEED = 0
-# Passes of a trial; the first compiles, so it does not count. Rows round seconds to hundredths.
-ROW_TRIED, TRIED = 12, 3
+TRIED = 3  # passes of a trial; the first compiles, so it does not count
 # Those that `fit` trains, for a number of epochs and not for another's seconds.
 ROWS = [
     name
@@ -41,12 +40,13 @@ class Effort(NamedTuple):
     at_once: int = 25  # samples in memory
     batch_size: int = 100  # and images
     size: rows.Sizes = rows.WHOLE
+    row_tried: int = 12  # passes of its trial: rows round seconds to hundredths
 
 
 EFFORTS = {
     "cuda": Effort((40, 400), (5, 3_280), at_once=500, batch_size=500),
     "cpu": Effort((40, 400), (5, 80)),
-    "quick": Effort((2, 2), (2, 2), (1, 5), 64, 20, 10, 64, rows.QUICK),
+    "quick": Effort((2, 2), (2, 2), (1, 5), 64, 20, 10, 64, rows.QUICK, 3),
 }
 
 
@@ -145,11 +145,11 @@ def row_pieces(
 
         def short(mode: bool | str) -> dict:
             start = time.perf_counter()
-            made = make(name, ROW_TRIED, {"rate": rate, "compiled": mode})
+            made = make(name, effort.row_tried, {"rate": rate, "compiled": mode})
             whole = time.perf_counter() - start
             ends = [seconds for seconds, _ in made["history"]]
-            each = (ends[-1] - ends[0]) / (ROW_TRIED - 1)
-            return {"rate": rate, "fixed": max(0.0, whole - ROW_TRIED * each), "each": each}
+            each = (ends[-1] - ends[0]) / (effort.row_tried - 1)
+            return {"rate": rate, "fixed": max(0.0, whole - effort.row_tried * each), "each": each}
 
         return first_that_runs(modes(device, quick=quick), short)
 
