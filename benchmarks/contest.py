@@ -165,15 +165,22 @@ def race(
     *,
     rounds: int,
     device: torch.device,
+    seconds: float = math.inf,
 ) -> Result:
     """Let all train in turn, ``rounds`` times and one time more before, which does not count.
 
     A contender that the machine or the installation cannot run says so there, and is left out.
+    After the first round that counts, none begins that would end later than ``seconds``, if it
+    takes as long as the one before.
     """
     result = Result({}, {})
     models = {c.name: build(seed=0).to(device) for c in contenders}
     running = list(contenders)
+    start = began = time.perf_counter()
     for number in range(rounds + 1):
+        before, began = began, time.perf_counter()
+        if number > 1 and began - start + (began - before) > seconds:
+            break
         turn = number % len(running)
         for contender in running[turn:] + running[:turn]:
             note(f"round {number} of {rounds}: {contender.name}")
@@ -189,8 +196,8 @@ def race(
                 result.reasons[contender.name] = f"{type(error).__name__}: {error}"
                 continue
             if number > 0:
-                seconds = watch.laps[1] * EPOCH / len(pixels)
-                result.seconds.setdefault(contender.name, []).append(seconds)
+                its = watch.laps[1] * EPOCH / len(pixels)
+                result.seconds.setdefault(contender.name, []).append(its)
         running = [c for c in running if c.name not in result.reasons]
     note("")
     return result

@@ -1,4 +1,4 @@
-"""The network of the IWAE paper, as `speed.py` and `runs.py` train it."""
+"""The network of the IWAE paper, as `speed.py` and `gpu.py` train it."""
 
 import time
 
@@ -7,6 +7,7 @@ from contest import Contender, train_by_fit
 from torch import Tensor, nn
 
 from vaelib import nets
+from vaelib import train as training
 from vaelib.vae import IWAE, VAE
 
 LATENT = 50
@@ -24,14 +25,16 @@ def network(*, seed: int, k: int = 1) -> VAE:
     return VAE(*parts) if k == 1 else IWAE(*parts, samples=k)
 
 
-def train(model: VAE, pixels: Tensor, contender: Contender, *, epochs: int, seed: int) -> float:
+def train(
+    model: VAE, pixels: Tensor, contender: Contender, *, epochs: int, seed: int
+) -> tuple[float, list[training.Epoch]]:
     """Train it in place as this fit does; the learning rate falls from 1e-3 to 1e-4 in a line.
 
     Returns:
-        Seconds, with those of compiling.
+        Seconds, with those of compiling, and the history.
     """
     start = time.perf_counter()
-    train_by_fit(
+    history = train_by_fit(
         model,
         pixels,
         epochs=epochs,
@@ -40,4 +43,4 @@ def train(model: VAE, pixels: Tensor, contender: Contender, *, epochs: int, seed
         compiled=contender.compiled,
         schedule=lambda share: 1 - 0.9 * share,
     )
-    return time.perf_counter() - start
+    return time.perf_counter() - start, history

@@ -246,6 +246,7 @@ def make(
     seconds: float | None = None,
     size: Sizes = WHOLE,
     device: torch.device = CPU,
+    compiled: bool | str = False,
 ) -> dict:
     """Train a run's model, and measure it.
 
@@ -256,6 +257,7 @@ def make(
         seconds: for how long, where epochs say it by those of another run.
         size: to see that everything runs.
         device: of the model.
+        compiled: as ``compile`` of `train.fit`.
     """
     images = digits(size)
     model = build(run.model, seed=seed, size=size, device=device)
@@ -269,7 +271,8 @@ def make(
         lines = by_textbook(model, run, images, seed=seed, rate=rate, epochs=epochs)
         best = len(lines)  # it looks at no validation, and keeps the last weights
     else:
-        lines, best, beside = by_fit(model, run, images, seed=seed, rate=rate, epochs=epochs)
+        how = {"seed": seed, "rate": rate, "epochs": epochs, "compiled": compiled}
+        lines, best, beside = by_fit(model, run, images, **how)
     return {
         "seed": seed,
         "rate": rate,
@@ -284,7 +287,14 @@ def make(
 
 
 def by_fit(
-    model: VAE, run: Run, images: data.Images, *, seed: int, rate: float, epochs: int
+    model: VAE,
+    run: Run,
+    images: data.Images,
+    *,
+    seed: int,
+    rate: float,
+    epochs: int,
+    compiled: bool | str = False,
 ) -> tuple[list[tuple[float, float]], int, dict]:
     """`train.fit`, for all epochs, since its schedule ends with the last; then the best weights.
 
@@ -311,6 +321,7 @@ def by_fit(
         schedule={"cosine": train.cosine, "constant": train.constant}[run.schedule],
         warmup=min(run.warmup, epochs - 1),
         clip=run.clip,
+        compile=compiled,
         validation=images.validation,
         patience=epochs,  # it never ends a run, and puts the best weights back
         optimizer=watched_adam if run.watched else None,

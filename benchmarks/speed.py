@@ -11,7 +11,8 @@ the order rotates. Ratios are taken within a round; what is printed is their med
 smallest and the largest. Seconds are those of an epoch of 60,000 images. pythae is optional:
 pip install "pythae==0.1.2", or this package's extra `bench`.
 
-The targets are for two idle cores with AVX512-BF16, and GOMP_SPINCOUNT=1000 as `make bench` sets.
+The targets are for two idle cores with AVX512-BF16, and GOMP_SPINCOUNT=1000 as `make bench` sets; a
+processor that has no instructions for bfloat16 is not judged by them. A GPU is judged by `gpu.py`.
 """
 
 import argparse
@@ -34,7 +35,8 @@ from torch import Tensor
 from vaelib import data, evaluate
 from vaelib.vae import VAE
 
-BASE, RIVAL, EAGER = "TensorDataset loop", "pythae", "fit float32"
+BASE, RIVAL = "TensorDataset loop", "pythae"
+COMPILED, MIXED, BARE = "fit float32 compiled", "fit bfloat16 compiled", "products float32"
 
 
 def compare(
@@ -74,7 +76,7 @@ def compare(
     for name in (b.name for b in bare if b.name in result.seconds):
         rates = [products.flop(step) / BATCH * EPOCH / s / 1e9 for s in result.seconds[name]]
         print(f"{name} timed alone: {spread(rates, '.0f')} GFLOP/s")
-    judged = targets(result, elbos)
+    judged = targets(result, elbos) if device.type == "cpu" else []
     return {
         "slice": size,
         "rounds": rounds,
@@ -132,30 +134,32 @@ def table(
 
 
 def targets(result: Result, elbos: dict[str, list[float]]) -> list[dict]:
-    """What the project wants of two idle cores with AVX512-BF16, beside what was measured here."""
-    fastest = result.fastest_fit()
-    judged = [
-        (f"{EAGER}: times as fast as the {BASE}", 1.4, result.faster(BASE, EAGER)),
-        (f"{fastest}, the fastest: times as fast as the {BASE}", 2.8, result.faster(BASE, fastest)),
-    ]
-    if (bare := "products float32") in result.seconds:
-        judged.append(
-            (f"{EAGER}: share of its own matrix products", 0.6, result.faster(bare, EAGER))
-        )
-    if RIVAL in result.seconds:
-        judged.append((f"{fastest}: times as fast as {RIVAL}", 3.0, result.faster(RIVAL, fastest)))
+    """What the project wants of two idle cores with AVX512-BF16, beside what was measured here.
+
+    A fit that this machine refuses, or that was not raced, is not judged, and that is said.
+    """
+    judged: list[tuple[str, float, list[float] | None]] = []
+    for what, bar, name, base in (
+        (f"{MIXED}: times as fast as the {BASE}", 1.9, MIXED, BASE),
+        (f"{COMPILED}: share of its own matrix products", 0.62, COMPILED, BARE),
+    ):
+        raced = name in result.seconds and base in result.seconds
+        judged.append((what, bar, result.faster(base, name) if raced else None))
     if elbos:
         means = {name: statistics.fmean(values) for name, values in elbos.items()}
         behind = max(means[BASE] - mean for name, mean in means.items() if name.startswith("fit"))
         judged.append((f"worst fit's mean test ELBO minus that of the {BASE}", -0.5, [-behind]))
-    print("\ntargets, for two idle cores with AVX512-BF16")
+    print("\ntargets, for two idle cores with AVX512-BF16: medians, with the range of the rounds")
     records = []
     for what, bar, values in judged:
-        reached = statistics.median(values) >= bar
-        print(f"  {what}: {spread(values)}, wanted ≥ {bar}: {'yes' if reached else 'NOT reached'}")
+        reached = None if values is None else statistics.median(values) >= bar
         records.append({"what": what, "wanted": bar, "got": values, "reached": reached})
-    if RIVAL in result.reasons:
-        print(f"  {RIVAL}: not run, so nothing is said about it ({result.reasons[RIVAL]})")
+        if values is None:
+            why = result.reasons.get(what.partition(":")[0], "it was not raced")
+            print(f"  {what}, wanted ≥ {bar}: not judged. {why}")
+        else:
+            word = "yes" if reached else "NOT reached"
+            print(f"  {what}: {spread(values)}, wanted ≥ {bar}: {word}")
     return records
 
 
@@ -170,7 +174,7 @@ def iwae(
         print(f"{name:<28} not run. {reason}")
     fastest = next(c for c in contenders if c.name == result.fastest_fit())
     model = paper.network(seed=seed).to(device)
-    seconds = paper.train(model, images.train, fastest, epochs=epochs, seed=seed)
+    seconds, _ = paper.train(model, images.train, fastest, epochs=epochs, seed=seed)
     x = contest.held_out(images, device)
     noise = torch.Generator(device).manual_seed(contest.NOISE_SEED)
     elbo = evaluate.elbo(model, x, samples=10, generator=noise)

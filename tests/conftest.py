@@ -32,6 +32,7 @@ OF_THE_CPU = {
     "test_export": "files are written on the CPU, for any machine",
     "test_figures": "figures draw from main memory",
     "test_files": "it writes files",
+    "test_gpu_script": "what it measures on a GPU, its own self-test looks at",
     "test_grading": "notebooks run on a CPU",
     "test_learner": "it reads files",
     "test_main": "commands have a --device of their own, and run in processes of their own",
@@ -53,7 +54,7 @@ OF_THE_CPU = {
     "test_train.py::test_what_the_machine_cannot_do": "its machine is a CPU",
 }
 # And what says nothing without one.
-OF_A_GPU = {"test_gpu"}
+OF_A_GPU = {"test_gpu.py"}
 
 NAMES = "arange as_tensor empty eye full linspace ones rand randint randn randperm tensor zeros"
 FACTORIES = {getattr(torch, name) for name in NAMES.split()}

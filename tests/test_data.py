@@ -217,17 +217,17 @@ def test_without_a_network_the_error_says_where_it_looked(small, monkeypatch):
 
 
 def test_a_record_is_read_as_it_is(monkeypatch, tmp_path):
-    """One without points, as benchmarks/runs.py writes them, and one with pictures in a point."""
+    """One without points, as benchmarks/gpu.py writes them, and one with pictures in a point."""
     (tmp_path / "results").mkdir()
-    runs = {"command": "python runs.py", "iwae": [{"k": 5, "log_evidence": -235.5}]}
+    runs = {"command": "python gpu.py", "iwae": [{"k": 5, "log_evidence": -235.5}]}
     grey = base64.b64encode(bytes([0, 51, 255] + 781 * [0])).decode()
-    for name, record in (("runs-cuda", runs), ("points", {"points": [{"means": grey}, {}]})):
+    for name, record in (("gpu", runs), ("points", {"points": [{"means": grey}, {}]})):
         (tmp_path / "results" / f"{name}.json").write_text(json.dumps(record))
     monkeypatch.setattr(recordings, "FOLDER", tmp_path / "results")
-    assert course.recorded("runs-cuda") == runs
+    assert course.recorded("gpu") == runs
     first, second = course.recorded("points")["points"]
     torch.testing.assert_close(first["means"][:, :4], torch.tensor([[0.0, 0.2, 1.0, 0.0]]))
     assert first["means"].shape == (1, 784)
     assert second == {}
-    with pytest.raises(ValueError, match="no record 'runs-cpu'; there are points, runs-cuda"):
-        course.recorded("runs-cpu")
+    with pytest.raises(ValueError, match="no record 'ladder'; there are gpu, points"):
+        course.recorded("ladder")

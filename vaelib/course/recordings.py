@@ -27,12 +27,13 @@ def recorded(name: str) -> dict:
             way through the loss; by ``benchmarks/first_vae.py``.
             ``"playground"``, what `vaelib.course.figures.Playground` shows before it is started; by
             ``benchmarks/playground.py``.
-            ``"runs-cpu"`` or ``"runs-cuda"``, what chapter *train* shows of one machine, if it was
-            recorded there; by ``benchmarks/runs.py``. ``"clinic"``, a healthy VAE and eight with
-            one fault each; by ``benchmarks/clinic.py``. ``"dashboard"``, the history of three
-            trainings that `vaelib.course.figures.Dashboard` shows; by ``benchmarks/dashboard.py``.
+            ``"clinic"``, a healthy VAE and eight with one fault each; by ``benchmarks/clinic.py``.
+            ``"dashboard"``, the history of three trainings that
+            `vaelib.course.figures.Dashboard` shows; by ``benchmarks/dashboard.py``.
             ``"scoreboard"``, what each change of a VAE is worth, in nats and in seconds; by
-            ``benchmarks/scoreboard.py``.
+            ``benchmarks/scoreboard.py``. ``"ladder"``, how fast `vaelib.train.fit` is on one
+            thread of a CPU; by ``benchmarks/gpu.py``, which on a GPU makes ``"gpu"``. ``"iwae"``,
+            training with one and with five samples; by a script of the commit that it names.
 
     Returns:
         What was found and where it comes from, by ``command``, ``commit``, ``device``,
@@ -40,13 +41,12 @@ def recorded(name: str) -> dict:
         are pictures ``[n, 784]`` in [0, 1]. ``"dashboard"`` has ``runs``, each with its ``history``
         and, by epoch, ``sheets``. ``"scoreboard"`` has ``rates`` (range tests), ``runs`` (of each
         row one for each seed), their ``table``, the ``deviation`` of one seed, and what was
-        ``compared``. The others have ``machine`` and, as far as they were
-        run, ``ladder`` (``rungs`` with ``seconds_per_epoch`` of each round, the factors
-        ``times_before`` and ``times_first``, ``test_elbo``, or else ``not_run``, the reason),
-        ``full`` (``seconds``, ``loss`` of each epoch, ``test_elbo``), ``iwae`` (for each ``k`` and
-        ``seed`` its ``log_evidence`` with its ``standard_error`` over data and the
-        ``sampling_error`` in it, ``effective_samples``, ``test_elbo``, ``active_units``) and
-        ``networks``, in nats per datum.
+        ``compared``. ``"ladder"`` has ``ladder``: ``rungs`` with ``seconds_per_epoch`` of each
+        round, the factors ``times`` on the loop of tutorials within it, and ``test_elbo``; the
+        ``floor``, which are the matrix products alone; and what the machine ``refused``, with its
+        reasons. ``"iwae"`` has, for each ``k`` and ``seed``, ``log_evidence`` with its
+        ``standard_error`` over data and the ``sampling_error`` in it, ``effective_samples``,
+        ``test_elbo`` and ``active_units``, in nats per datum.
 
     Raises:
         ValueError: if there is no record of that name.
