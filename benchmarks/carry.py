@@ -26,7 +26,7 @@ NEEDS = {"torch": True, "numpy": True, "safetensors": True, "jaxtyping": False, 
 # Pure Python: jaxtyping with what it needs, a bar, and what the tests need.
 CARRIED = (
     *("jaxtyping", "wadler_lindig", "tqdm", "pooch", "platformdirs", "packaging"),
-    *("pytest", "pluggy", "iniconfig", "pygments", "beartype", "sortedcontainers", "mpmath"),
+    *("pytest", "pluggy", "iniconfig", "pygments", "sortedcontainers", "mpmath"),
 )
 
 

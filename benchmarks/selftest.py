@@ -133,8 +133,6 @@ def suite(name: str, device: torch.device, seconds: float) -> dict[str, Any]:
     program = "import sys; sys.path.append(sys.argv[1]); import pytest; "
     program += "sys.exit(pytest.main(sys.argv[2:]))"
     options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-m", "not soak"]
-    if find_spec("beartype") is not None:
-        options.append("--jaxtyping-packages=vaelib,beartype.beartype")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options += [f"--device={device.type}", f"--junit-xml={report}", f"tests/test_{name}.py"]
