@@ -1,6 +1,6 @@
 """A training step of every model, on a device that is not the CPU.
 
-    python tests/placement_run.py
+    python tests/placement_run.py [--all]
 
 The device is a stand-in that torch lets Python register, for the whole process; therefore
 tests/test_device.py starts this script. Its tensors have shapes and no contents: a kernel refuses
@@ -8,7 +8,9 @@ tensors of two devices, as on a GPU, and nobody can read a number. Prints what g
 by the name of the model.
 """
 
+import itertools
 import json
+import sys
 
 import torch
 from stand_ins import elsewhere
@@ -59,17 +61,21 @@ def networks(decoder=nets.MLPDecoder):
     return nets.MLPEncoder(6, 2, hidden=(4,)), decoder(2, 6, hidden=(4,))
 
 
-def models():
-    """Every likelihood with every prior, every objective and network: its name, and the model."""
+def models(every_pair):
+    """Each likelihood, prior, objective and network: its name, and the model.
+
+    Each likelihood with N(0, I) and with one of the others, by turns, or with all of them.
+    """
     assert set(Prior.__subclasses__()) == {
         Fixed,
         Components,
         HierarchicalPrior,
     }  # that of two layers
     assert PRIORS.keys() == {None, Fixed, *Components.__subclasses__()}
+    turns = itertools.cycle([prior for prior in PRIORS if prior])
     for name, family in LIKELIHOODS.items():
-        for prior, make in PRIORS.items():
-            made = family()
+        for prior in PRIORS if every_pair else (None, next(turns)):
+            make, made = PRIORS[prior], family()
             encoder = nets.MLPEncoder(made.inputs(6), 2, hidden=(4,))
             decoder = nets.MLPDecoder(2, 6, levels=made.per_pixel, hidden=(4,))
             model = VAE(encoder, decoder, likelihood=made, prior=make(encoder))
@@ -117,7 +123,7 @@ def problem(model):
 
 
 def main():
-    found = {name: problem(model) for name, model in models()}
+    found = {name: problem(model) for name, model in models("--all" in sys.argv)}
     print(json.dumps({"tried": len(found), "wrong": {k: v for k, v in found.items() if v}}))
 
 

@@ -23,9 +23,9 @@ for chapter in chapters():
 NAMES = [name for name, check in checks.EXERCISES.items() if isinstance(check, checks.Exercise)]
 WRONG, RIGHT = ([a for a in answers if a.exercise in NAMES] for answers in (WRONG, RIGHT))
 BOOK = Path(__file__).parents[1] / "book"
-# Seeds of the inputs: a few each time, which show that a check says what it should, and many in the
-# soak, which show that it does so whatever is drawn.
-WRONG_SEEDS, RIGHT_SEEDS = range(2), range(4)
+# Seeds of the inputs: one or two each time, which show that a check says what it should, and many
+# in the soak, which show that it does so whatever is drawn.
+WRONG_SEEDS, RIGHT_SEEDS = range(1), range(2)
 MANY_WRONG_SEEDS = [*range(5), *range(1000, 1200)]
 MANY_RIGHT_SEEDS = [*range(10), *range(1000, 3000)]
 

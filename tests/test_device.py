@@ -196,14 +196,19 @@ def test_a_graph_is_of_one_process():
         step.require_compile("fit", "cuda-graph", torch.device("cuda"), 2)
 
 
-def test_no_tensor_is_made_elsewhere_and_no_number_read_in_a_step():
+@pytest.mark.parametrize(
+    ("words", "least"), [([], 24), pytest.param(["--all"], 48, marks=pytest.mark.soak)]
+)
+def test_no_tensor_is_made_elsewhere_and_no_number_read_in_a_step(words, least):
     """By every model, likelihood, prior and network; two planted mistakes show that it looks."""
     script = Path(__file__).with_name("placement_run.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, *words], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["tried"] >= 24  # more where there is a new likelihood
+    assert said["tried"] >= least  # more where there is a new likelihood
     assert said["wrong"].keys() == {"Careless", "Curious"}, said
     assert "two devices" in said["wrong"]["Careless"]
     assert "_local_scalar_dense" in said["wrong"]["Curious"]
