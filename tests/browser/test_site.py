@@ -70,10 +70,10 @@ def check_figures(seen, tab):
     places = tab.locator("[data-figure]")
     for place in places.all():
         place.scroll_into_view_if_needed()
-        place.locator(".vf .said").wait_for()
+        place.locator(".vf .said").first.wait_for()
         assert place.locator(".vf").count() == 1
         assert place.locator(".vf :is(svg, canvas)").count() >= 1
-        assert place.locator(".vf .said").inner_text()
+        assert place.locator(".vf .said").first.inner_text()
         assert not place.locator("> img").is_visible()
     if places.count():
         check_console(seen)
