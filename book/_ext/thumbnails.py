@@ -91,7 +91,7 @@ def smaller(encoded):
     picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
     picture = picture.resize([max(1, side // 2) for side in picture.size], Image.Resampling.BOX)
     written = io.BytesIO()
-    picture.save(written, "webp", quality=50, method=6)
+    picture.save(written, "webp", quality=36, method=6)
     return base64.b64encode(written.getvalue()).decode()
 
 
