@@ -73,7 +73,16 @@ def test_the_convolution_sees_images_row_by_row():
 
 
 # Hashes of names, shapes and values, and of print(), computed before there were other shapes.
+# Those of two convolutions are torch's own: a decoder's larger ones cost 1.7 nats.
 BEFORE = {
+    "ConvEncoder(2, channels=32, width=256, spread=1.0, activation=torch.nn.ReLU)": (
+        "46b0a735b7861eeb",
+        "74a11dd77157ef67",
+    ),
+    "ConvDecoder(2, channels=32, width=256, activation=torch.nn.ReLU)": (
+        "b0609bf7d382be1b",
+        "aa2cb7d69cd890ef",
+    ),
     "MLPEncoder(784, 2)": ("cb0ca32a1fa7dade", "d176f667869a95fe"),
     "MLPEncoder(784, 2, hidden=(), heads=3, spread=10.)": ("b8477f92f821b22d", "291c8121cff74e72"),
     "MLPDecoder(2, 784)": ("46b460453ae20ff4", "ae5370f7f695e1b5"),
@@ -334,14 +343,12 @@ def test_what_stands_between_convolutions(shape, given, expected):
     assert {type(m) for m in usual.features} & {nn.ReLU, nn.SiLU, nn.Tanh} == {nn.SiLU}
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 16, 16), (1, 28, 28), (3, 32, 32), (2, 28, 45), (3, 64, 64), (4, 128, 128)]
-)
-def test_a_new_decoder_hears_z_and_a_new_encoder_x_at_every_size(shape):
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 32, 45), (3, 64, 64), (4, 128, 128)])
+def test_a_new_decoder_hears_z_and_a_new_encoder_x_where_networks_are_deep(shape):
     """Weights that keep the size of what passes: of 1 at the start a fifth at a decoder's end.
 
     SiLU keeps another share of smaller inputs, so a factor of 2.5 either way. With torch's initial
-    weights it was 0.013 at 16 x 16, 0.0017 at 32 x 32, 0.00003 at 128 x 128.
+    weights it was 0.0017 at 32 x 32, 0.00003 at 128 x 128.
     """
     torch.manual_seed(0)
     raw = nets.ConvDecoder(16, shape, levels=3)(torch.randn(64, 16))

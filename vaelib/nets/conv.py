@@ -27,7 +27,8 @@ _MOST = 4  # times the first stage's channels
 _DIGITS = (1, 28, 28)
 # What a recipe means that does not name an argument which was added later.
 _ABSENT = {"activation": nn.ReLU}
-_NEAR = 0.2  # times the last layer's initial weights
+_SHALLOW = 2  # stages up to which torch's own initial weights stay
+_NEAR = 0.2  # times the last layer's initial weights, where they are ours
 
 
 class _Stage(NamedTuple):
@@ -49,15 +50,21 @@ def _activation(shape: Sequence[int], given: Callable[[], nn.Module] | None) -> 
     return nn.ReLU if tuple(shape) == _DIGITS else nn.SiLU
 
 
-def _keep_scale(layers: Sequence[nn.Module]) -> Sequence[nn.Module]:
-    """Initial weights that keep the size of what passes.
+def _keep_scale(layers: Sequence[nn.Module], stages: int) -> Sequence[nn.Module]:
+    """Initial weights that keep the size of what passes, where there are three stages or more.
 
     As torch makes them, each layer but the first returns about a third of what it was given, and
-    the one picture that is left at a decoder's end hardly depends on z: hundreds of steps are
-    spent on that. Here they are normal, with the standard deviation gain / √n of n numbers that
-    are summed up (of a transposed convolution, which torch counts otherwise, a quarter of its
-    window), and gain 1.6 behind a SiLU, which keeps about 1/1.6² of a mean square.
+    of four stages the one picture that is left at a decoder's end hardly depends on z: hundreds of
+    steps are spent on that. Here they are normal, with the standard deviation gain / √n of n
+    numbers that are summed up (of a transposed convolution, which torch counts otherwise, a
+    quarter of its window), and gain 1.6 behind a SiLU, which keeps about 1/1.6² of a mean square.
+
+    Two stages do not need it, and larger weights overfit. The bundled digits, 40 epochs, test
+    ELBO: at 28 x 28 torch's -97.7 ± 0.5 for -99.4 ± 0.1 (three seeds), at the same training loss;
+    at 16 x 16 both -50.3; padded to 32 x 32, three stages, -100.2 for -98.5.
     """
+    if stages <= _SHALLOW:
+        return layers
     gain = 1.0
     for layer in layers:
         if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -145,7 +152,7 @@ class ConvEncoder(Heads):
             layers += [convolution, act()]
         layers += [nn.Flatten(-3), nn.Linear(stages[-1].numbers, width), act()]
         super().__init__(
-            nn.Sequential(*_keep_scale(layers)),
+            nn.Sequential(*_keep_scale(layers, len(stages))),
             pixels=picture.numbers,
             width=width,
             latent=latent,
@@ -229,9 +236,10 @@ class ConvDecoder(nn.Sequential):
                 act(),
             ]
         layers[-1] = nn.Flatten(-3) if levels == 1 else _SideBySide(levels)
-        super().__init__(*_keep_scale(layers))
-        with torch.no_grad():  # raw numbers begin near 0, where a likelihood knows what is
-            cast(nn.ConvTranspose2d, self[-2]).weight.mul_(_NEAR)
+        super().__init__(*_keep_scale(layers, len(stages)))
+        if len(stages) > _SHALLOW:  # raw numbers begin near 0, where a likelihood knows what is
+            with torch.no_grad():
+                cast(nn.ConvTranspose2d, self[-2]).weight.mul_(_NEAR)
         self.pixels, self.latent, self.condition = picture.numbers, latent, condition
 
     def forward(
