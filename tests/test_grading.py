@@ -173,7 +173,7 @@ def grade_all(tmp_path_factory, hostile):
     long = notebook("kl", every, first="#" + "x" * 2**20)
     put(folder, "a long cell", long)
     many = notebook("kl", every)
-    many.cells += [nbformat.v4.new_code_cell("1") for _ in range(30_000)]
+    many.cells += [nbformat.v4.new_code_cell("1") for _ in range(1_001)]
     put(folder, "many cells", many)
     put(folder, "deep folders", notebook("kl", every))
     here, back = folder / "deep folders", os.getcwd()

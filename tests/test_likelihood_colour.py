@@ -140,7 +140,10 @@ def test_a_slope_moves_the_mean_by_so_much():
 
 
 def test_colours_are_drawn_as_often_as_their_probability_says(generator):
-    """χ² of 4³ colours: with all expected counts above 5, beyond its 1e-6 quantile once in 1e6."""
+    """χ² of 4³ colours: with all expected counts above 5, beyond its 1e-6 quantile once in 1e6.
+
+    Those that are rarer are one more kind, if there are any.
+    """
     family = Logistics(components=2, channels=3, levels=4)
     raw = 1.5 * torch.randn(3 * family.per_pixel, generator=generator, dtype=D)
     raw[2::8] += 1.0
@@ -153,9 +156,11 @@ def test_colours_are_drawn_as_often_as_their_probability_says(generator):
     often = n * p > 5
     assert often.sum() > 20
     seen, expected = found[often], n * p[often]
-    rest = n - seen.sum(), n - expected.sum()
-    chi2 = ((seen - expected) ** 2 / expected).sum() + (rest[0] - rest[1]) ** 2 / rest[1]
-    assert chi2 < stats.chi2.isf(1e-6, int(often.sum()))
+    chi2, kinds = ((seen - expected) ** 2 / expected).sum(), int(often.sum())
+    if kinds < len(p):
+        rare = n * p[~often].sum()
+        chi2, kinds = chi2 + (found[~often].sum() - rare) ** 2 / rare, kinds + 1
+    assert chi2 < stats.chi2.isf(1e-6, kinds - 1)
 
 
 def test_the_mean_is_that_of_the_levels_and_of_a_chain(generator):
@@ -226,7 +231,10 @@ def test_it_is_made_for_pictures_and_prepares_pixels(generator):
 
 
 def test_a_vae_of_colours_trains(generator):
-    """Two pictures of three colours: their 12 values cost 12 log 256 = 67 nats, then log 2."""
+    """Two pictures of three colours: 12 values of 256 levels are 67 nats, of two known ones 8.3.
+
+    Less than these, 12 log 2, has only who knows that the values go together. Six seeds: 4.6 to 6.5.
+    """
     torch.manual_seed(0)
     family = Logistics(components=2, channels=3)
     model = VAE(
@@ -236,11 +244,11 @@ def test_a_vae_of_colours_trains(generator):
     )
     pixels = torch.tensor([[0, 255, 3, 3] * 3, [255, 0, 80, 81] * 3]).to(torch.uint8)
     history = train.fit(
-        model, pixels.repeat(50, 1), epochs=120, batch_size=100, lr=5e-2, generator=generator,
+        model, pixels.repeat(50, 1), epochs=480, batch_size=100, lr=5e-2, generator=generator,
         progress=False,
     )  # fmt: skip
     assert history[0].loss > 40
-    assert history[-1].loss < 10
+    assert history[-1].loss < 12 * math.log(2)
 
 
 PAINTED = examples.painted(200).images.flatten(1)
