@@ -9,7 +9,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import textbook
@@ -247,6 +247,7 @@ def make(
     size: Sizes = WHOLE,
     device: torch.device = CPU,
     compiled: bool | str = False,
+    callbacks: Sequence[Callable] = (),
 ) -> dict:
     """Train a run's model, and measure it.
 
@@ -258,6 +259,7 @@ def make(
         size: to see that everything runs.
         device: of the model.
         compiled: as ``compile`` of `train.fit`.
+        callbacks: of `train.fit`.
     """
     images = digits(size)
     model = build(run.model, seed=seed, size=size, device=device)
@@ -272,7 +274,7 @@ def make(
         best = len(lines)  # it looks at no validation, and keeps the last weights
     else:
         how = {"seed": seed, "rate": rate, "epochs": epochs, "compiled": compiled}
-        lines, best, beside = by_fit(model, run, images, **how)
+        lines, best, beside = by_fit(model, run, images, callbacks=callbacks, **how)
     return {
         "seed": seed,
         "rate": rate,
@@ -295,6 +297,7 @@ def by_fit(
     rate: float,
     epochs: int,
     compiled: bool | str = False,
+    callbacks: Sequence[Callable] = (),
 ) -> tuple[list[tuple[float, float]], int, dict]:
     """`train.fit`, for all epochs, since its schedule ends with the last; then the best weights.
 
@@ -325,6 +328,7 @@ def by_fit(
         validation=images.validation,
         patience=epochs,  # it never ends a run, and puts the best weights back
         optimizer=watched_adam if run.watched else None,
+        callbacks=callbacks,
         generator=torch.Generator(device).manual_seed(seed),
         progress=False,
     )

@@ -93,24 +93,26 @@ def called_by_the_package():
     return inside and frame.f_code.co_name != "__init__"
 
 
-def go_to(device):
+def go_to(place):
     """Let tests make tensors and generators there, and hand tensors of there to NumPy."""
 
     class Generator(torch.Generator):  # a class: isinstance and annotations go on
-        def __new__(cls, device=device):
+        def __new__(cls, device=None):
+            if device is None:
+                device = "cpu" if called_by_the_package() else place
             return super().__new__(cls, device)
 
     def here(t):
         return t if called_by_the_package() else t.detach().cpu()
 
     def there(array):
-        return FROM(array) if called_by_the_package() else FROM(array).to(device)
+        return FROM(array) if called_by_the_package() else FROM(array).to(place)
 
     torch.Generator, torch.from_numpy = Generator, there
     torch.Tensor.__array__ = lambda self, dtype=None: ARRAY(here(self), dtype)
     torch.Tensor.numpy = lambda self, **options: NUMPY(here(self), **options)
     torch.backends.cudnn.allow_tf32 = False  # ten bits would need wider bounds than the CPU's
-    mode = OnDevice(device)
+    mode = OnDevice(place)
     mode.__enter__()
     return mode
 
@@ -144,6 +146,7 @@ def as_users_do(pytestconfig):
     """A test of a GPU that says itself where its tensors are, and compiles."""
     mode = pytestconfig.stash[MODE]
     mode.__exit__(None, None, None)
+    torch.compiler.reset()  # code compiled for other models counts towards dynamo's limit, 8
     yield
     mode.__enter__()
 
