@@ -1,6 +1,6 @@
 """The scoreboard of chapter `train`: what each change of a VAE is worth, in nats and in seconds.
 
-    python benchmarks/scoreboard.py                    all of it, some 90 min on two cores
+    python benchmarks/scoreboard.py                    all of it, some 40 min on two cores
     python benchmarks/scoreboard.py --parts rates rows     a part, and what it needs
     python benchmarks/scoreboard.py --minutes 20       begin nothing after 20 minutes
     python benchmarks/scoreboard.py --quick            does it run?

@@ -233,7 +233,7 @@ def test_it_is_made_for_pictures_and_prepares_pixels(generator):
 def test_a_vae_of_colours_trains(generator):
     """Two pictures of three colours: 12 values of 256 levels are 67 nats, of two known ones 8.3.
 
-    Less than these, 12 log 2, has only who knows that the values go together. Six seeds: 4.6 to 6.5.
+    Less than 12 log 2 has only who knows that the values go together. Six seeds: 4.6 to 6.5.
     """
     torch.manual_seed(0)
     family = Logistics(components=2, channels=3)

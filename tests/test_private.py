@@ -76,6 +76,37 @@ def test_what_the_compiler_raises_is_told_from_what_a_model_raises():
     assert not issubclass(ZeroDivisionError, private.compiler_errors())
 
 
+class Widths(torch.nn.Module):
+    """One code for models of every width."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layer = torch.nn.Linear(width, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def compile_widths(widths):
+    for width in widths:
+        loss = Widths(width).forward
+        compiled = torch.compile(loss, fullgraph=True, dynamic=False, backend="eager")
+        x = torch.ones(2, width)
+        torch.testing.assert_close(compiled(x), loss(x))
+
+
+def test_a_sweep_over_widths_can_be_compiled():
+    """If nothing is raised at first, torch has no such limit by now: expect_many_models may go."""
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(recompile_limit=8):
+        with pytest.raises(private.compiler_errors(), match="recompile_limit"):
+            compile_widths(range(1, 12))
+        torch.compiler.reset()  # a function that met the limit stays uncompiled
+        private.expect_many_models()
+        compile_widths(range(1, 12))
+    torch.compiler.reset()
+
+
 def test_the_compiler_is_told_of_folders_with_a_space_in_their_name(monkeypatch):
     """If the last line fails, torch quotes them itself by now: quote_library_folders may go."""
     private.quote_library_folders()

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+_MODELS = 64  # of one class, compiled in a process
+
 
 def skip_updates_while(optimizer: Optimizer, failed: Tensor) -> bool:
     """Let an optimizer change nothing while a number on its device is 1. Returns whether it can.
@@ -31,6 +33,16 @@ def skip_updates_while(optimizer: Optimizer, failed: Tensor) -> bool:
 def compiler_errors() -> type[Exception]:
     """What ``torch.compile`` raises of its own; other errors are those of the compiled function."""
     return torch._dynamo.exc.TorchDynamoException
+
+
+def expect_many_models() -> None:
+    """Let more than eight models of one class be compiled, each of another size.
+
+    torch keeps the code of eight for a function, and the ninth is an error where nothing may stay
+    uncompiled (``fullgraph``). Whoever sweeps over a width has more.
+    """
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, _MODELS)
 
 
 @cache

@@ -39,6 +39,7 @@ class Compiled(nn.Module):
         super().__init__()
         self.loss, self.rows, self.how, self.where = loss, rows, how, where
         private.quote_library_folders()
+        private.expect_many_models()
         # fullgraph: a piece that cannot be compiled is an error, not a slow secret.
         self.full = torch.compile(loss, fullgraph=True, dynamic=False)
         self.fresh = True
