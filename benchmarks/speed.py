@@ -167,7 +167,6 @@ def iwae(
     images: data.Images, *, device: torch.device, size: int, epochs: int, seed: int, eager: bool
 ) -> dict:
     """Train the IWAE paper's network with the plain ELBO, in this machine's fastest setting."""
-    torch.compiler.reset()  # code compiled for another network counts towards dynamo's limit
     contenders = contest.fits(device, eager=eager)
     result = contest.race(contenders, paper.network, images.train[:size], rounds=2, device=device)
     for name, reason in result.reasons.items():
