@@ -69,7 +69,7 @@ repo: setup
 
 bench: setup
 	@$(VENV)/python benchmarks/import_time.py
-	@$(VENV)/python benchmarks/speed.py $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/python benchmarks/speed.py $(ARGS)
 
 lint: setup
 	@$(VENV)/ruff format .

@@ -188,9 +188,10 @@ def test_the_loops_from_resident_data_to_fit_take_the_same_steps(speed, selftest
     assert (other - weights).abs().max() > 1e-3
 
 
-def judged(speed, seconds, reasons=None, elbos=None):
+def judged(speed, seconds, reasons=None, elbos=None, threads=1):
     result = speed.contest.Result(seconds, reasons or {})
-    return {t["what"].partition(":")[0]: t for t in speed.targets(result, elbos or {})}
+    found = speed.targets(result, elbos or {}, threads=threads)
+    return {target["what"].partition(":")[0]: target for target in found}
 
 
 def test_the_targets_are_medians_of_factors_within_a_round(speed, capsys):
@@ -213,6 +214,13 @@ def test_the_targets_are_medians_of_factors_within_a_round(speed, capsys):
     assert found["fit bfloat16 compiled"]["reached"] is False
     assert found["fit float32 compiled"]["reached"] is False
     assert capsys.readouterr().out.count("NOT reached") == 2
+
+
+def test_several_threads_are_not_judged(speed, capsys):
+    seconds = dict.fromkeys(("TensorDataset loop", "fit bfloat16 compiled"), [1.0])
+    found = judged(speed, seconds, threads=2)
+    assert [target["reached"] for target in found.values()] == [None, None]
+    assert capsys.readouterr().out.count("not judged. these are 2 threads; OMP_NUM_THREADS=1") == 2
 
 
 def test_what_a_machine_refuses_is_not_judged(speed, capsys):
