@@ -217,7 +217,7 @@ def test_the_targets_are_medians_of_factors_within_a_round(speed, capsys):
 
 
 def test_several_threads_are_not_judged(speed, capsys):
-    seconds = dict.fromkeys(("TensorDataset loop", "fit bfloat16 compiled"), [1.0])
+    seconds = {"TensorDataset loop": [2.0], "fit bfloat16 compiled": [1.0]}
     found = judged(speed, seconds, threads=2)
     assert [target["reached"] for target in found.values()] == [None, None]
     assert capsys.readouterr().out.count("not judged. these are 2 threads; OMP_NUM_THREADS=1") == 2
