@@ -99,7 +99,7 @@ def test_a_sweep_over_widths_can_be_compiled():
     """If nothing is raised at first, torch has no such limit by now: expect_many_models may go."""
     torch.compiler.reset()
     with torch._dynamo.config.patch(recompile_limit=8):
-        with pytest.raises(private.compiler_errors(), match="fullgraph=True"):
+        with pytest.raises(Exception, match="fullgraph=True"):
             compile_widths(range(1, 12))
         torch.compiler.reset()  # a function that met the limit stays uncompiled
         private.expect_many_models()
