@@ -950,6 +950,13 @@ BUGS = [
         "test_it_starts_where_the_data_are",
     ),
     Bug(
+        "nets: two convolutions begin with larger weights than torch's",
+        "vaelib/nets/conv.py",
+        swap("    if stages <= _SHALLOW:\n", "    if stages < _SHALLOW:\n"),
+        unit("nets::test_the_weights_of_a_seed_are_those_of_the_recorded_runs"),
+        "test_the_weights_of_a_seed_are_those_of_the_recorded_runs",
+    ),
+    Bug(
         "nets: a new decoder of colour hardly hears z, with the initial weights of torch",
         "vaelib/nets/conv.py",
         swap("    gain = 1.0\n", "    return layers\n"),
@@ -2344,6 +2351,20 @@ BUGS = [
         swap('for name in ("commit", "tree_changed",', "for name in ("),
         unit("gpu_script::test_numbers_of_two_machines_or_sources_are_not_put_together"),
         r"assert 0 == 2",
+    ),
+    Bug(
+        "benchmarks: two threads are judged by what one is asked for",
+        "benchmarks/speed.py",
+        swap("raced = threads == 1 and ", "raced = "),
+        unit("benchmarks::test_several_threads_are_not_judged"),
+        r"assert \[",
+    ),
+    Bug(
+        "train: of a sweep over widths, the ninth is not compiled",
+        "vaelib/train/step.py",
+        swap("        private.expect_many_models()\n", ""),
+        unit("private::test_a_sweep_over_widths_can_be_compiled"),
+        "Hard failure due to fullgraph",
     ),
     Bug(
         "benchmarks: a target is judged by the mean",
