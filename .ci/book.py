@@ -7,6 +7,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
+# Jupyter Book's own has no icon, so a browser may ask for one that is not there.
+FIRST = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Variational autoencoders, checked</title>
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<a href="book/index.html">Variational autoencoders, checked</a>
+</html>
+"""
 
 
 def main() -> int:
@@ -26,6 +36,7 @@ def main() -> int:
         # Sphinx warns of a page only when it reads it: the next build has to read them all.
         shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
         return 1
+    (SITE / "index.html").write_text(FIRST)
     print(f"built {(SITE / 'index.html').as_uri()}")
     return 0
 

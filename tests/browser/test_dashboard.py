@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
@@ -22,6 +22,11 @@ END = RUNS[0]["history"][-1]["epoch"]
 
 def plain(text):
     return text.replace("−", "-")
+
+
+def shown_as(value):
+    """With one decimal, as a browser rounds: of two that are as near, away from 0."""
+    return Decimal(value).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def bounds(name):
@@ -100,7 +105,9 @@ def test_each_stop_shows_the_records_numbers_and_pictures(desk, name):
         assert elbo == fit - kl  # as they are rounded there
         for number, key in ((elbo, "elbo"), (fit, "log_likelihood"), (kl, "kl")):
             assert float(number) == pytest.approx(entry["validation"][key], abs=0.11)
-        assert f"validation {elbo}, training {entry['train']['elbo']:.1f} (dashed)" in everything
+        assert (
+            f"validation {elbo}, training {shown_as(entry['train']['elbo'])} (dashed)" in everything
+        )
         assert f"active units {entry['active_units']} of 16" in everything
         if epoch:
             norms = (
@@ -114,7 +121,7 @@ def test_each_stop_shows_the_records_numbers_and_pictures(desk, name):
         assert f"after epoch {epoch} of {END}" in desk.locator(".sheet").get_attribute("aria-label")
         verdict = desk.locator("p[role=status]").inner_text()
         if lost(name, epoch) > 0:
-            assert f"loses {lost(name, epoch):.1f} nats per image: after epoch" in verdict
+            assert f"loses {shown_as(lost(name, epoch))} nats per image: after epoch" in verdict
             assert f"after epoch {bounds(name).argmax()} the ELBO is" in verdict
         else:
             assert "No epoch has a better ELBO" in verdict
@@ -172,7 +179,7 @@ def test_what_is_covered_is_not_in_the_page(browser):
         veil = plot.locator("rect[fill-opacity='0.3']")
         assert veil.evaluate("r => r.x.baseVal.value") == pytest.approx(mark, abs=0.1)
     assert status.inner_text().startswith("What came later is covered")
-    best = f"{bounds('SiLU').max():.1f}"
+    best = f"{shown_as(bounds('SiLU').max())}"
     assert best not in plain(page.locator(".vf").inner_text())  # the folds are shut
     told = map(plain, plots.first.locator("text[text-anchor=end]").all_text_contents())
     numbers = [float(text) for text in told if re.fullmatch(r"-?\d+", text)]
@@ -186,7 +193,7 @@ def test_what_is_covered_is_not_in_the_page(browser):
 
     page.get_by_role("button", name="Uncover").click()
     settle(page)
-    assert f"loses {lost('SiLU', STOPS[5]):.1f} nats per image" in status.inner_text()
+    assert f"loses {shown_as(lost('SiLU', STOPS[5]))} nats per image" in status.inner_text()
     assert [path.evaluate_all(ENDS) for path in curves(plots)] == before
     page.get_by_role("button", name="Reset").click()
     settle(page)
@@ -206,13 +213,13 @@ def test_the_answers_are_computed_from_the_record(desk):
         settle(desk)
         stopping, pulling = (plain(p) for p in desk.locator("details p").all_text_contents())
         for epoch in STOPS[3:]:
-            assert f"{lost(name, epoch):.1f} after {epoch}" in stopping
+            assert f"{shown_as(lost(name, epoch))} after {epoch}" in stopping
         rest = np.nonzero(bounds(name).max() - bounds(name) < 1)[0][0]
         assert f"From epoch {rest} on" in stopping
         for other in NAMES:
             behind = max(bounds(one).max() for one in NAMES) - bounds(other).max()
-            text = f"{other} ends at {bounds(other)[-1]:.1f}"
-            text += f", {behind:.1f} nats behind the best run: " if behind else ": "
+            text = f"{other} ends at {shown_as(bounds(other)[-1])}"
+            text += f", {shown_as(behind)} nats behind the best run: " if behind else ": "
             units = [entry["active_units"] for entry in HISTORY[other]]
             if units[-1]:
                 assert f"{text}{units[-1]} of 16 units are active." in pulling
