@@ -7,7 +7,7 @@ range test proposes for convolutions with ReLU. After each epoch a run is measur
 digits and on some of those that it learns from; after nine of the epochs 64 draws of the prior are
 decoded. Stored in vaelib/course/results/dashboard.json as each run ends; with --print only printed.
 Runs that the file has already, of this commit on this machine, are not made again.
-tests/test_dashboard.py trains the first epoch of one again.
+tests/test_dashboard_record.py trains the first epoch of one again.
 """
 
 import argparse

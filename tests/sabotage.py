@@ -1993,7 +1993,7 @@ BUGS = [
         "dashboard: the norm of a step is that of its last parameter",
         "benchmarks/dashboard.py",
         swap("self.norms.append(torch.stack(parts).norm())", "self.norms.append(parts[-1])"),
-        unit("dashboard::test_the_norm_of_a_step_is_its_gradients"),
+        unit("dashboard_record::test_the_norm_of_a_step_is_its_gradients"),
         "test_the_norm_of_a_step",
     ),
     Bug(
@@ -2003,7 +2003,7 @@ BUGS = [
             "_, z = model.sample(SIDE**2, generator=torch.Generator().manual_seed(SEED))",
             "_, z = model.sample(SIDE**2)",
         ),
-        unit("dashboard::test_watching_changes_nothing"),
+        unit("dashboard_record::test_watching_changes_nothing"),
         "test_watching_changes_nothing",
     ),
     Bug(

@@ -121,3 +121,10 @@ def test_what_is_missing_is_said_and_the_next_call_starts_over(set_up, fails, sa
     done, called = set_up()
     assert done.returncode == 0
     assert "venv" in called
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """`make soak` collects them all in one run, and pytest knows a file by its name alone."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(names) > 100
+    assert len(set(names)) == len(names)
