@@ -267,7 +267,7 @@ def test_log_p_is_exact(trained, name):
     x = small_digits()[1].double()
     exact = evaluate.grid_log_evidence(model_of(trained[name]["theta"]), x, points=120, extent=12.0)
     assert exact.error.mean() < 2e-2  # with cells twice as wide, which is far above its own
-    # Without noise posteriors are sharper: cells of 0.2 lose 3e-3. (With seeds 2 and 4, of make soak,
+    # Without noise posteriors are sharper: cells of 0.2 lose 3e-3. (With make soak's seeds 2 and 4,
     # 0.020 and 0.008: too much. `exact` in learning.js widens its window, and not yet its mesh.)
     tolerance = 5e-3 if name == "noise_off" else 1e-3
     assert trained[name]["log_p"] == pytest.approx(exact.log_evidence.mean().item(), abs=tolerance)
