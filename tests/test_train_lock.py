@@ -99,15 +99,20 @@ def test_a_second_run_is_refused_and_changes_nothing(tmp_path):
 
 
 def test_a_lock_goes_with_its_process_and_not_with_a_child_of_it(tmp_path):
-    """The child holds it and has a child that sleeps; killed, it leaves the folder free."""
+    """The child holds it and has a child that sleeps; killed, it leaves the folder free.
+
+    The grandchild tells, once it runs: until its first lines have run (`lock._forget`), it has the
+    lock's file too, and on busy cores a fork has returned to the parent well before that (when
+    the child told, 12 of 3,000 came too early, and none when the grandchild did).
+    """
     ready, tell = os.pipe()
     child = os.fork()
     if not child:
         with hold(tmp_path, Team()):
             if not os.fork():
+                os.write(tell, b"!")
                 time.sleep(60)
                 os._exit(0)
-            os.write(tell, b"!")
             time.sleep(60)
         os._exit(1)
     os.read(ready, 1)
