@@ -1943,9 +1943,16 @@ BUGS = [
     Bug(
         "playground: the sum for log p(x) stops where the prior does",
         "vaelib/course/figures/learning.js",
-        swap("return beyond && reach < 14 ?", "return false ?"),
+        swap("if (beyond && reach < 14)", "if (false)"),
         playground("without_the_kl"),
         "test_without_the_kl",
+    ),
+    Bug(
+        "playground: a posterior narrower than a cell is summed over cells as wide as the others",
+        "vaelib/course/figures/learning.js",
+        swap("if (!(wrong > SHARP) || area < FINEST) return", "return"),
+        playground("log_p_is_exact"),
+        "test_log_p_is_exact",
     ),
     Bug(
         "playground: what is trained is drawn as the ELBO",

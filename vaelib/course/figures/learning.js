@@ -10,6 +10,9 @@ export const BATCH = 20;
 const LOG_2PI = Math.log(2 * Math.PI);
 export const REACH = 5;  // of the plane over which log p(x) is summed, to each side
 const LOG_EDGE = Math.log(1e-4);  // the share of a cell at its edge that asks for a larger one
+const SHARP = 0.1;  // the relative error of cells twice as wide that asks for narrower ones
+const WHOLE = 1e-5;  // the share of a cell that is not divided
+const FINEST = 1e-6;  // the area of a cell that is not divided
 
 // The weights lie in one array, in this order, each matrix [out, in] row by row as torch has it.
 export const SHAPES = {
@@ -322,8 +325,9 @@ function logSumExp(row) {
 }
 
 /**
- * log p(x) of each image on 50 × 50 cells over [−5, 5]², and on as many more cells of that width as
- * the mass needs: without the KL, codes go where the prior hardly is, and so do posteriors.
+ * log p(x) of each image on 50 × 50 cells over [−5, 5]², on as many more cells of that width as the
+ * mass needs, and on narrower ones where a posterior is sharp: without the KL, codes go where the
+ * prior hardly is, and so do posteriors; without the noise, they are narrower than a cell.
  * Begins with `reach`; one that was enough before is a good guess.
  */
 export function exact(theta, x, reach = REACH) {
@@ -336,7 +340,37 @@ export function exact(theta, x, reach = REACH) {
     Math.abs(window.z[2 * c]) > edge || Math.abs(window.z[2 * c + 1]) > edge);
   const beyond = log_p.some((total, k) =>
     outer.some((c) => joint[k * size + c] + window.log_cell - total > LOG_EDGE));
-  return beyond && reach < 14 ? exact(theta, x, reach + 3) : { log_p, reach };
+  if (beyond && reach < 14) return exact(theta, x, reach + 3);
+  return { reach, log_p: log_p.map((_, k) => refined(theta, x.subarray(k * PIXELS, (k + 1) * PIXELS),
+    window, joint.subarray(k * size, (k + 1) * size))) };
+}
+
+/**
+ * log p(x) of one image: the sum over the window's cells, and over quarters of those that hold it
+ * while cells twice as wide give another sum. Four of those lie in four cells, one for each corner,
+ * and where they agree with the sum its own error is far smaller than the largest of theirs.
+ */
+function refined(theta, x, window, joint) {
+  const top = joint.reduce((a, b) => Math.max(a, b));
+  let [area, z, whole] = [Math.exp(window.log_cell), window.z, 0];  // whole: of cells not divided
+  let corner = (c) => (c % window.points) % 2 + 2 * (Math.floor(c / window.points) % 2);
+  for (let masses = joint; ; masses = logJoint(theta, x, { z })) {
+    masses = masses.map((v) => area * Math.exp(v - top));
+    const four = [0, 0, 0, 0];
+    masses.forEach((mass, c) => { four[corner(c)] += mass; });
+    const sum = four.reduce((a, b) => a + b);
+    const total = whole + sum;
+    const wrong = Math.max(...four.map((one) => Math.abs(4 * one - sum))) / total;
+    if (!(wrong > SHARP) || area < FINEST) return top + Math.log(total);
+    const [quarters, shift] = [[], Math.sqrt(area) / 4];
+    masses.forEach((mass, c) => {
+      if (mass < WHOLE * total) { whole += mass; return; }
+      for (const [right, up] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) {
+        quarters.push(z[2 * c] + right * shift, z[2 * c + 1] + up * shift);
+      }
+    });
+    [z, area, corner] = [Float64Array.from(quarters), area / 4, (c) => c % 4];
+  }
 }
 
 /** Probabilities of the pixels at each cell, as bytes: 255 is certain ink. */
