@@ -196,18 +196,23 @@ def test_what_there_is_no_time_for_or_fails_is_named(
     assert record["command"] == "; ".join(f"python benchmarks/gpu.py {words}" for words in both)
 
 
-def test_a_rung_that_breaks_is_no_rung_that_is_refused(ladder, monkeypatch):
+@pytest.mark.parametrize("broken", ["fit float32 cuda-graph", "products float32"])
+def test_what_breaks_is_not_what_is_refused_and_the_rest_is_kept(ladder, monkeypatch, broken):
     """A GPU that cannot do a thing says so by vaelib's own errors; any other is a failure."""
-    graph, other = "fit float32 cuda-graph", "fit bfloat16 cuda-graph"
-    reasons = {graph: "RuntimeError: CUDA error", other: "Unable: no compiler"}
-    ran = (ladder.BASE, "fit float32", "fit bfloat16", ladder.FLOOR)
-    result = ladder.contest.Result({name: [1.0] for name in ran}, reasons)
+    rungs = [rung.contender.name for rung in ladder.rungs(eager=True)]
+    refused = "fit bfloat16 cuda-graph"
+    reasons = {broken: "RuntimeError: CUDA error", refused: "Unable: no compiler"}
+    ran = {name: [1.0] for name in (*rungs, ladder.FLOOR) if name not in reasons}
+    result = ladder.contest.Result(ran, reasons)
     monkeypatch.setattr(ladder.contest, "race", lambda *_, **__: result)
     record = {"failed": {}}
     pieces = ladder.ladder_pieces(record, ladder.contest.noise_images(), CPU, quick=True)
     next(pieces).run(math.inf)
-    assert record["failed"] == {f"ladder, {graph}": "RuntimeError: CUDA error"}
-    assert record["ladder"]["refused"] == {other: "Unable: no compiler"}
+    found = record["ladder"]
+    assert record["failed"] == {f"ladder, {broken}": "RuntimeError: CUDA error"}
+    assert found["refused"] == {refused: "Unable: no compiler"}
+    assert [rung["name"] for rung in found["rungs"]] == [name for name in rungs if name in ran]
+    assert (found["floor"] is None) == (broken == ladder.FLOOR)
 
 
 def test_numbers_of_two_machines_or_sources_are_not_put_together(gpu, rehearsed, tmp_path, capsys):
