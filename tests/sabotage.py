@@ -2335,7 +2335,7 @@ BUGS = [
         "benchmarks: what fails is called refused",
         "benchmarks/ladder.py",
         swap("if not reason.startswith(REFUSALS)", "if not reason"),
-        unit("gpu_script::test_a_rung_that_breaks_is_no_rung_that_is_refused"),
+        unit("gpu_script::test_what_breaks_is_not_what_is_refused_and_the_rest_is_kept"),
         r"CUDA error",
     ),
     Bug(
