@@ -126,6 +126,22 @@ def test_a_lock_goes_with_its_process_and_not_with_a_child_of_it(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.NAME, "history.csv"]
 
 
+def test_a_lock_on_a_file_that_was_just_removed_does_not_count(tmp_path, monkeypatch):
+    """Its holder goes after the next one has opened the file, and before that one locks it."""
+    real, calls = fcntl.flock, []
+
+    def flock(file, how):
+        calls.append(how)
+        if len(calls) == 1:
+            (tmp_path / lock.NAME).unlink()
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with hold(tmp_path, Team()):
+        assert isinstance(elsewhere(lambda: run(tmp_path)), BlockingIOError)
+    assert len(calls) == 3  # the removed file's, the new one's, and the other thread's
+
+
 def test_of_many_that_come_and_go_one_holds_at_a_time(tmp_path):
     """Also where one comes just when another goes and removes the lock's file."""
     inside, most, entered = [], [], []
