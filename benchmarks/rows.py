@@ -28,6 +28,7 @@ TEST_SEED, NOISE_SEED = 1000, 2000  # of the binarization, and of z in what is m
 IMPORTANCE = 500  # samples of each test image: L_500
 TRIED = 5  # epochs of the short runs that decide on a rate
 SHARES = (1, 2, 4)  # of what a range test proposes: by as much is what they try smaller
+FURTHER = 3  # rates that are tried beyond those, on the side of the best one
 CPU = torch.device("cpu")
 AVERAGED = 0.995  # of the mean of weights that stays at a step: it looks back 200 steps
 
@@ -130,7 +131,8 @@ class Run(NamedTuple):
     importance: bool = True  # L_500 too, which takes a convolution longer than its training
 
 
-MLP_64, RELU, CONV = Rate("MLP", 64), Rate("MLP, ReLU"), Rate("convolution")
+MLP_64, RELU_64 = Rate("MLP", 64), Rate("MLP, ReLU", 64)
+RELU, CONV = Rate("MLP, ReLU"), Rate("convolution")
 _ROW = Run("rows", "MLP", rate=MLP_64, batch=64)  # the MLP as the scoreboard has it
 _CONV = Run("rows", "convolution", rate=CONV)
 _OLD = Run("prior", "old, ReLU", 12, 3e-3, seeds=(0,))
@@ -148,8 +150,11 @@ RUNS: dict[str, Run] = {
     # What a row is compared with where epochs would not be fair.
     "SiLU, batch 128": Run("equal", "MLP", "SiLU, batch 64", Rate("MLP")),
     "MLP for the convolution's seconds": _ROW._replace(part="equal", epochs="convolution"),
+    "MLP, batch 128, for the convolution's seconds": Run(
+        "equal", "MLP", "convolution", Rate("MLP")
+    ),
     # One thing changed.
-    "ReLU, batch 64": _ROW._replace(part="activation", model="MLP, ReLU"),
+    "ReLU, batch 64": _ROW._replace(part="activation", model="MLP, ReLU", rate=RELU_64),
     "convolution, ReLU": _CONV._replace(
         part="activation",
         model="convolution, ReLU",
@@ -201,14 +206,18 @@ def build(model: str, *, seed: int, size: Sizes, device: torch.device) -> VAE:
 
 
 def find_rate(found: Rate, *, size: Sizes = WHOLE, device: torch.device = CPU) -> dict:
-    """A range test, and short runs that decide: what it proposes, half and a quarter of that."""
+    """A range test, and short runs that decide: what it proposes, half and a quarter of that.
+
+    While the best of them is the largest or the smallest, twice or half of it is tried too, up to
+    `FURTHER` times.
+    """
     images = digits(size)
     start = time.perf_counter()
     model = build(found.model, seed=0, size=size, device=device)
     test = train.range_test(model, images.train, steps=size.steps, batch_size=found.batch)
     seconds = time.perf_counter() - start
-    tried = []
-    for rate in [rounded(test.proposal / share) for share in SHARES]:
+
+    def bound_after(rate: float) -> float:
         model = build(found.model, seed=0, size=size, device=device)
         history = train.fit(
             model,
@@ -220,7 +229,15 @@ def find_rate(found: Rate, *, size: Sizes = WHOLE, device: torch.device = CPU) -
             generator=torch.Generator(device).manual_seed(0),
             progress=False,
         )
-        tried.append({"rate": rate, "elbo": round(-history[-1].validation, 2)})
+        return round(-history[-1].validation, 2)
+
+    tried = {rate: bound_after(rate) for rate in (rounded(test.proposal / s) for s in SHARES)}
+    for _ in range(FURTHER):
+        best = max(tried, key=tried.__getitem__)
+        if best not in (min(tried), max(tried)):
+            break
+        further = rounded(2 * best if best == max(tried) else best / 2)
+        tried[further] = bound_after(further)
     return {
         **found._asdict(),
         "minimum": rounded(test.minimum),
@@ -228,8 +245,8 @@ def find_rate(found: Rate, *, size: Sizes = WHOLE, device: torch.device = CPU) -
         "seconds": round(seconds, 2),
         "rates": [rounded(rate, 3) for rate in test.rates.tolist()],
         "losses": [round(loss, 1) for loss in test.losses.tolist()],
-        "tried": tried,
-        "rate": max(tried, key=lambda one: one["elbo"])["rate"],
+        "tried": [{"rate": rate, "elbo": tried[rate]} for rate in sorted(tried, reverse=True)],
+        "rate": max(tried, key=tried.__getitem__),
     }
 
 

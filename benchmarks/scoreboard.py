@@ -5,8 +5,8 @@
     python benchmarks/scoreboard.py --minutes 20       begin nothing after 20 minutes
     python benchmarks/scoreboard.py --quick            does it run?
 
-`rows.py` says what there is and how it is measured. The parts: rates (range tests, and three
-short runs each), rows, equal (the same seconds), activation, box (what looked promising), prior
+`rows.py` says what there is and how it is measured. The parts: rates (range tests, and short
+runs that decide), rows, equal (the same seconds), activation, box (what looked promising), prior
 (what the chapter once said of one), weights (their mean, the gradients' norms, a clip), start (bad
 ones), long (three times as long). Models train on one thread each, two of them at a time.
 
@@ -42,6 +42,7 @@ COMPARED = (
     ("SiLU, batch 64", "ReLU, batch 64"),
     ("convolution", "SiLU, batch 64"),
     ("convolution", "MLP for the convolution's seconds"),
+    ("convolution", "MLP, batch 128, for the convolution's seconds"),
     ("convolution", "convolution, ReLU"),
     ("convolution", "convolution, ReLU, SiLU's rate"),
     ("two layers", "convolution"),
