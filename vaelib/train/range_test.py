@@ -78,7 +78,8 @@ def range_test(
     * Rates of two models, or of two batch sizes, are each their own; a schedule that begins high
       and falls stands more than a constant rate does.
 
-    So give the proposal and a third of it a few epochs each, and look at ``validation``.
+    So give the proposal, half of it and a quarter a few epochs each, and look at ``validation``;
+    while the best of them is the largest or the smallest, try one further on that side.
 
     Args:
         model: of `vaelib.vae`, in the state in which training will begin. A copy is trained; the

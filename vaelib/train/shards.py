@@ -276,6 +276,6 @@ def _require_equal(looks: list[tuple[int, Look]]) -> None:
             raise BadValue(
                 f"fit: expected shards of equal length, got {first.rows} rows in shard 0 and "
                 f"{look.rows} in shard {shard}: a process that runs out of rows leaves the others "
-                f"waiting for ever. Cut each to {least} rows, or deal the rows out anew",
+                f"waiting. Cut each to {least} rows, or deal the rows out anew",
                 "rows",
             )
