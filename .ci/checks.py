@@ -58,7 +58,7 @@ def tool(*command: str) -> Result:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
-    if TOGETHER.is_set():  # several checks on two cores: threads of all would fight for them
+    if TOGETHER.is_set():  # two checks on two cores: threads of both would fight for them
         environment["OMP_NUM_THREADS"] = "1"
     out = OUTPUT.get()
     return subprocess.run(
@@ -138,9 +138,8 @@ SOAK = {
 }
 
 
-# These run three at a time, each on one thread, since threads of torch would fight for two cores.
-# Two at a time left a third of those idle: what looks at the site waits for a browser half of its
-# time. The long ones first, and so the many chapters before each slow one.
+# These run two at a time, on one core each: threads of torch would fight for the same ones. The
+# long ones first, and so the many chapters before each slow one: no core shall wait for the other.
 LANES = (
     *(("unit",), ("book", "site")),
     *((name,) for name in reversed(NBVAL)),
@@ -202,7 +201,7 @@ def main() -> int:
     done = [(n, run_check(n, available[n], options.paths)) for n in chosen if n not in later]
     if later:
         TOGETHER.set()
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(2) as pool:
             for results in pool.map(run_lane, lanes, itertools.repeat(options.paths)):
                 done += results
     for name, result in done:
