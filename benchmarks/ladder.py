@@ -105,9 +105,8 @@ def climb(
         "seed": SEED,
         "epochs": sizes.epochs,
         "gflop_per_epoch": flop / 1e9,
-        "floor": found.pop(
-            FLOOR, None
-        ),  # its products may fail, and the rungs have run all the same
+        # Its products may fail, and the rungs have run all the same.
+        "floor": found.pop(FLOOR, None),
         "rungs": [found[name] for name in changes if name in found],
         "refused": result.reasons,
     }

@@ -2334,6 +2334,20 @@ BUGS = [
         r"FileNotFoundError",
     ),
     Bug(
+        "benchmarks: a floor that cannot run takes the ladder with it",
+        "benchmarks/ladder.py",
+        swap("found.pop(FLOOR, None)", "found.pop(FLOOR)"),
+        unit("gpu_script::test_what_breaks_is_not_what_is_refused_and_the_rest_is_kept"),
+        "KeyError",
+    ),
+    Bug(
+        "scoreboard: the best rate of three may be the largest or the smallest",
+        "benchmarks/rows.py",
+        swap("for _ in range(FURTHER):", "for _ in range(0):"),
+        unit("scoreboard::test_everything_runs"),
+        "test_everything_runs",
+    ),
+    Bug(
         "benchmarks: what fails is called refused",
         "benchmarks/ladder.py",
         swap("if not reason.startswith(REFUSALS)", "if not reason"),
